@@ -1,0 +1,49 @@
+# The whole developer interface; "make help" lists it.
+# Paths are relative, so that the checkout may lie in a folder with a space in its name.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PORT ?= 5000
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+
+export DVC_NO_ANALYTICS ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint ui lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample; then a summary
+	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
+	@$(BIN)/nomosaurus summary
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+ui: $(READY) ## Open the MLflow UI on this project's store, at http://127.0.0.1:$(PORT)
+	@$(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Nomosaurus needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up .venv, once (about two minutes, most of it downloading torch)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+lock: ## Resolve pyproject.toml afresh and write requirements.lock
+	@rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	@.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) setuptools '.[dev]'
+	@.venv/lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip | sed 's/+cpu$$//' > requirements.lock
+	@rm -rf .venv/lock
+
+clean: ## Remove .venv and caches; keeps data, models, metrics and the MLflow store
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,39 @@
+"""Stage `sample`: the trained network writes names."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
+
+import typer
+
+from nomosaurus import tracking
+from nomosaurus.errors import SamplingError, one_line_errors
+from nomosaurus.files import write_table
+from nomosaurus.model import name_table
+from nomosaurus.model_file import load_model
+from nomosaurus.params import load_params
+from nomosaurus.training import make_repeatable
+
+
+@one_line_errors()
+def main(params: Path, model: Path, names: Path) -> None:
+    """Draw the names that params.yaml asks for; write them with their scores."""
+    values = load_params(params)
+    make_repeatable(values.train.num_threads)
+    trained = load_model(model)
+    try:
+        drawn = trained.generate(**values.sample.model_dump())
+    except SamplingError as error:
+        if not error.managed:
+            raise
+        print(f"warning: {error}", file=sys.stderr)
+        drawn = error.managed
+    write_table(names, name_table(trained, drawn))
+    with tracking.model_run("sample", model, trained) as run:
+        run.log_params("sample", values.sample)
+        run.log_files(names)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,28 @@
+"""Learn a list of names with a recurrent network, and write new ones.
+
+>>> import nomosaurus
+>>> model = nomosaurus.load("models/model.safetensors")  # doctest: +SKIP
+>>> [name.name for name in model.generate(3, seed=1, new=True)]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nomosaurus.model import NameModel
+
+__version__ = "0.1.0"
+
+
+def load(path: Path | str) -> NameModel:
+    """Read a model file; the result has `generate` and `score`.
+
+    Raises:
+        nomosaurus.errors.ModelFileError: If it is missing, cut short or not a model.
+    """
+    from nomosaurus.model_file import load_model  # torch takes seconds to import
+
+    return load_model(path)

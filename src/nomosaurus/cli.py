@@ -1,0 +1,275 @@
+"""The `nomosaurus` command. Heavy imports wait until a command needs them."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nomosaurus.errors import ListError, one_line_errors
+from nomosaurus.files import read_json
+
+if TYPE_CHECKING:
+    from nomosaurus.model import NameModel, ScoredName
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Write new names like those of a list, and score names, with the network that "
+    "`dvc repro` trained on the list.",
+)
+
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="The model file; one file is the whole model.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object a line: name, log_prob (nats, end counted), chars "
+        "(letters + 1), bits_per_char, new.",
+    ),
+]
+DEFAULT_MODEL = Path("models/model.safetensors")
+
+
+@app.command()
+@one_line_errors()
+def generate(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many names.")] = 10,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same names; another, others.")
+    ] = 0,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=100,
+            help="Below 1 closer to the list's habits, above 1 wilder; 1 is the model itself.",
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Draw each character from the k most likely; 0 for all.")
+    ] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            min=0.0001,
+            max=1,
+            help="Draw each character from the most likely that together reach this probability.",
+        ),
+    ] = 1.0,
+    prefix: Annotated[str, typer.Option(help="What every name begins with.")] = "",
+    new: Annotated[
+        bool, typer.Option("--new", help="Leave out names that are on the list.")
+    ] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="Leave out repeats.")] = False,
+    as_json: JsonOption = False,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Write names, one a line.
+
+    The first ten of -n 1000 are the ten of -n 10.
+
+    Examples:
+      nomosaurus generate -n 20 --new --unique
+
+      nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
+    """
+    trained = _load(model)
+    names = trained.stream(
+        count,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        prefix=prefix,
+        new=new,
+        unique=unique,
+    )
+    with _progress(count) as advance:
+        for name in names:
+            print(_json_line(name) if as_json else name.name)
+            advance()
+
+
+@app.command()
+@one_line_errors()
+def score(
+    names: Annotated[list[str] | None, typer.Argument(help="Names to score.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="UTF-8 text, a name a line.")] = None,
+    as_json: JsonOption = False,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Say how likely the model finds names, in the order given.
+
+    Names come from the arguments, from --file, or from standard input, a name a
+    line. Few bits per character mean a name that sounds like the list.
+
+    Examples:
+      nomosaurus score diplosaurio gigantoraptor
+
+      nomosaurus score --json < names.txt
+    """
+    if names and file:
+        raise typer.BadParameter("give names or --file, not both")
+    if names:
+        lines = names
+    elif file:
+        lines = _read_lines(file)
+    elif not sys.stdin.isatty():
+        from nomosaurus.corpus import decode_lines
+
+        lines = decode_lines(sys.stdin.buffer.read(), "standard input")
+    else:
+        raise typer.BadParameter("give names, --file, or names on standard input")
+    trained = _load(model)
+    wanted = [line for line in lines if trained.normalise(line)]
+    if len(wanted) < len(lines):
+        print(f"warning: {len(lines) - len(wanted)} empty lines left out", file=sys.stderr)
+    if not wanted:
+        raise ListError("there is no name to score; give at least one that is not blank")
+    scored = trained.score(wanted)
+    if as_json:
+        for name in scored:
+            print(_json_line(name))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for heading in ("log-probability", "bits/char"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("on the list")
+    table.add_column("nearest learnt name (edits)", no_wrap=True)
+    for name, (nearest, distance) in zip(scored, trained.nearest(wanted), strict=True):
+        table.add_row(
+            name.name,
+            f"{name.log_prob:.2f}",
+            f"{name.bits_per_char:.2f}",
+            "no" if name.new else "yes",
+            f"{nearest} ({distance})",
+        )
+    _console().print(table)
+
+
+@app.command()
+@one_line_errors()
+def info(model: ModelOption = DEFAULT_MODEL) -> None:
+    """Say what a model file is: its network, its list and how it was trained."""
+    from nomosaurus.tracking import file_sha256
+
+    trained = _load(model)
+    recipe, best = trained.recipe, trained.best_epoch
+    vocabulary = trained.vocabulary
+    rows = {
+        "file": f"{model} ({model.stat().st_size:,} bytes)",
+        "sha256": file_sha256(model),
+        "network": f"{recipe.model.cell}, hidden_size {recipe.model.hidden_size}, "
+        f"num_layers {recipe.model.num_layers}, {trained.network.num_parameters:,} parameters",
+        "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
+        f"{len(trained.train):,} of them to learn from",
+        "characters": f"{len(vocabulary.characters):,}: "
+        + " ".join("␠" if c == " " else c for c in vocabulary.characters[:60])
+        + (" …" if len(vocabulary.characters) > 60 else ""),
+        "training": f"best epoch {best.number}, validation {best.validation_nats:.4f} nats/char "
+        f"(perplexity {exp(best.validation_nats):.3f}), seed {recipe.seed}",
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in rows.items():
+        table.add_row(key, value)
+    _console().print(table, highlight=False)
+
+
+@app.command()
+@one_line_errors()
+def summary() -> None:
+    """Show what the last `dvc repro` came to; run it in the repository's root."""
+    import pandas as pd
+
+    prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
+    figures = read_json(Path("metrics/evaluate.json"), made_by="evaluate")
+    samples = Path("samples/names.csv")
+    if not samples.is_file():
+        raise ListError(f'{samples} not found; run "dvc repro sample"')
+    names = pd.read_csv(samples, keep_default_na=False)["name"].astype(str).head(20)
+    console = _console()
+    table = Table(title="On names it never saw", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("perplexity", justify="right")
+    table.add_column("95 % interval")
+
+    def row(label: str, key: str) -> None:
+        low, high = figures[f"{key}_low"], figures[f"{key}_high"]
+        table.add_row(label, f"{figures[key]:.3f}", f"{low:.3f} to {high:.3f}")
+
+    row("the network", "perplexity")
+    row(f"Kneser-Ney {figures['baseline_order']}-gram", "baseline_perplexity")
+    console.print()
+    console.print(table, highlight=False)
+    console.print(
+        f"\nA name it writes is new with probability {figures['novelty']:.3f} "
+        f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
+        highlight=False,
+    )
+    console.print(f"\n{len(names)} new names (samples/names.csv has all):", highlight=False)
+    for row_start in range(0, len(names), 4):
+        console.print(
+            "  " + "".join(f"{name:<19}" for name in names[row_start : row_start + 4]),
+            highlight=False,
+        )
+    console.print(
+        "\nNext:\n"
+        "  compare runs in the MLflow UI    make ui\n"
+        "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
+        "  learn your own list              set data.path in params.yaml, then make repro",
+        highlight=False,
+    )
+
+
+def _load(path: Path) -> "NameModel":
+    from nomosaurus.model_file import load_model
+    from nomosaurus.training import make_repeatable
+
+    model = load_model(path)
+    make_repeatable(model.recipe.train.num_threads)
+    return model
+
+
+def _json_line(name: "ScoredName") -> str:
+    return json.dumps(asdict(name), ensure_ascii=False)
+
+
+def _console() -> Console:
+    """Standard output; without a terminal lines are not folded at 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _read_lines(path: Path) -> list[str]:
+    from nomosaurus.corpus import decode_lines
+
+    try:
+        return decode_lines(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ListError(f"{path} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr where names go to a file or a pipe and a person waits for them."""
+    console = Console(stderr=True)
+    if sys.stdout.isatty() or not console.is_terminal or total < 1000:
+        yield lambda: None
+        return
+    with Progress(*Progress.get_default_columns(), console=console) as progress:
+        task = progress.add_task("names", total=total)
+        yield lambda: progress.advance(task)

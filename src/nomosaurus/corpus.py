@@ -1,0 +1,265 @@
+"""Names in: read, normalise, merge duplicates, split, and account for every row."""
+
+import hashlib
+import io
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nomosaurus.errors import ListError
+from nomosaurus.params import DataParams
+from nomosaurus.vocabulary import Vocabulary, characters
+
+FORMATS = (".csv", ".tsv", ".txt", ".parquet")
+SPLITS = ("train", "validation", "test")
+DROP_REASONS = ("empty", "too_long", "control_character")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A list of names, each once, with the side each one is on.
+
+    Attributes:
+        train, validation, test: Normalised names, in the order of the list.
+        rows_read: Rows of the input, before anything was dropped.
+        dropped: Rows dropped, by reason; every reason is a key.
+        duplicates: Rows merged into an equal name above them.
+    """
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    rows_read: int
+    dropped: dict[str, int]
+    duplicates: int
+
+    def names(self) -> list[str]:
+        """All three sides together."""
+        return self.train + self.validation + self.test
+
+    def report(self, vocabulary: Vocabulary) -> dict[str, int | float]:
+        """The counts for metrics/prepare.json; characters are grapheme clusters.
+
+        `letters` counts the characters of all kept names. `unknown_validation` and
+        `unknown_test` count characters that no training name has.
+        """
+        lengths = [len(characters(name)) for name in self.names()]
+        known = set(vocabulary.characters)
+
+        def unknown(names: list[str]) -> int:
+            return sum(c not in known for name in names for c in characters(name))
+
+        return {
+            "rows_read": self.rows_read,
+            "names_kept": len(lengths),
+            "duplicates_merged": self.duplicates,
+            **{f"dropped_{reason}": count for reason, count in self.dropped.items()},
+            "names_train": len(self.train),
+            "names_validation": len(self.validation),
+            "names_test": len(self.test),
+            "letters": sum(lengths),
+            "longest_name": max(lengths),
+            "mean_length": round(sum(lengths) / len(lengths), 3),
+            "vocabulary_size": vocabulary.size,
+            "unknown_validation": unknown(self.validation),
+            "unknown_test": unknown(self.test),
+        }
+
+
+def build_corpus(params: DataParams) -> Corpus:
+    """Read the list, drop what is not a name, merge duplicates and split.
+
+    Raises:
+        ListError: If the list cannot be read, or is too small to split.
+    """
+    rows = read_rows(Path(params.path), params.column)
+    dropped: Counter[str] = Counter()
+    names: dict[str, None] = {}
+    for row in rows:
+        name = normalise(row, lowercase=params.lowercase)
+        reason = drop_reason(name, params.max_length)
+        if reason:
+            dropped[reason] += 1
+        else:
+            names[name] = None
+    duplicates = len(rows) - dropped.total() - len(names)
+    if not names:
+        raise ListError(
+            f"{params.path} has no usable name: {len(rows)} rows read, "
+            + ", ".join(f"{dropped[reason]} dropped as {reason}" for reason in DROP_REASONS)
+        )
+    sides: dict[str, list[str]] = {side: [] for side in SPLITS}
+    for name, side in zip(names, split_sides(names, params), strict=True):
+        sides[side].append(name)
+    if not all(sides.values()):
+        counts = ", ".join(f"{len(sides[side])} {side}" for side in SPLITS)
+        raise ListError(
+            f"{params.path} has too few names to learn from and to test on: "
+            f"{len(names)} different names split into {counts}, and each side needs "
+            "at least one; add names (a few dozen is the least that is useful)"
+        )
+    return Corpus(
+        **sides,
+        rows_read=len(rows),
+        dropped={reason: dropped[reason] for reason in DROP_REASONS},
+        duplicates=duplicates,
+    )
+
+
+def normalise(row: str, *, lowercase: bool) -> str:
+    """Unicode NFC, trimmed, inner white space folded to one space, lower-cased if asked.
+
+    >>> normalise("  Nueva   York ", lowercase=True)
+    'nueva york'
+    """
+    name = " ".join(row.split())
+    if lowercase:
+        name = name.lower()
+    return unicodedata.normalize("NFC", name)
+
+
+def drop_reason(name: str, max_length: int) -> str | None:
+    """Why a normalised name cannot be kept, one of `DROP_REASONS`, or None if it can.
+
+    `max_length` counts characters, as the network does.
+    """
+    if not name:
+        return "empty"
+    if any(unicodedata.category(code_point) == "Cc" for code_point in name):
+        return "control_character"
+    if len(characters(name)) > max_length:
+        return "too_long"
+    return None
+
+
+def name_hash(name: str, key: str) -> int:
+    """A keyed 64-bit BLAKE2b hash of a normalised name; it is a function of both alone."""
+    digest = hashlib.blake2b(name.encode("utf-8"), digest_size=8, key=key.encode("utf-8"))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def name_hashes(names: Iterable[str], key: str) -> np.ndarray:
+    """The hashes of many names, sorted, as uint64: which names a list holds, unreadably."""
+    return np.sort(np.array([name_hash(name, key) for name in names], dtype=np.uint64))
+
+
+def split_sides(names: Iterable[str], params: DataParams) -> list[str]:
+    """The side of each name, one of `SPLITS`, from its keyed hash and nothing else.
+
+    So the order of the list does not matter, and a name keeps its side when
+    others are added or removed.
+    """
+    sides = []
+    for name in names:
+        position = name_hash(name, params.split_key) / 2**64  # uniform in [0, 1)
+        if position < params.test_share:
+            sides.append("test")
+        elif position < params.test_share + params.validation_share:
+            sides.append("validation")
+        else:
+            sides.append("train")
+    return sides
+
+
+def read_rows(path: Path, column: str) -> list[str]:
+    """The raw rows of a list: one file, or a folder of files of the known formats.
+
+    Args:
+        path: CSV, TSV or Parquet with a `column`, or TXT with a name a line.
+        column: The column with the names; TXT has none, so it is not used there.
+
+    Raises:
+        ListError: If a file is missing, of another format, not UTF-8, malformed,
+            or without the column.
+    """
+    if not path.exists():
+        raise ListError(f"{path} not found; data.path in params.yaml names the list")
+    if not path.is_dir():
+        return _read_file(path, column)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+    if not files:
+        raise ListError(f"{path} holds no list; a list ends in {', '.join(FORMATS)}")
+    return [row for file in files for row in _read_file(file, column)]
+
+
+def _read_file(path: Path, column: str) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
+    if suffix == ".parquet":
+        return _column(_read_parquet(path), path, column)
+    content = path.read_bytes()
+    if suffix == ".txt":
+        return decode_lines(content, str(path))
+    try:
+        with warnings.catch_warnings():
+            # With index_col=False a row longer than the header is only warned of.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                io.StringIO(decode(content, str(path))),
+                sep="\t" if suffix == ".tsv" else ",",
+                dtype=str,
+                index_col=False,
+                keep_default_na=False,  # "NA", "None" and "Null" are names
+                skip_blank_lines=False,
+                skipinitialspace=True,
+            )
+    except pd.errors.EmptyDataError:
+        raise ListError(f"{path} is empty; the first line must name the columns") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
+    return _column(table, path, column)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
+        problem = str(error).splitlines()[0]
+        raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
+
+
+def _column(table: pd.DataFrame, path: Path, column: str) -> list[str]:
+    if column not in table.columns:
+        raise ListError(
+            f"{path} has no column {column!r}; it has "
+            f"{', '.join(repr(str(name)) for name in table.columns)}; set data.column"
+        )
+    return ["" if pd.isna(value) else str(value) for value in table[column]]
+
+
+def decode_lines(content: bytes, source: str) -> list[str]:
+    """The lines of UTF-8 text, without their ends; a byte-order mark is passed over.
+
+    Args:
+        content: The text as it was read.
+        source: Where it comes from, for the message.
+
+    Raises:
+        ListError: At the first byte that is not UTF-8.
+    """
+    lines = decode(content, source).split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def decode(content: bytes, source: str) -> str:
+    """UTF-8 text with LF line ends, without a byte-order mark.
+
+    Raises:
+        ListError: At the first byte that is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ListError(
+            f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x} "
+            f"at offset {error.start}); save it as UTF-8"
+        ) from None

@@ -1,0 +1,202 @@
+"""The prepared split on disk, and batches of it by length."""
+
+# N names, B batch, T time steps (longest name of the batch + boundary), V vocabulary
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nomosaurus.errors import ArtifactError
+from nomosaurus.files import read_json, replace_folder, write_text
+from nomosaurus.vocabulary import BOUNDARY_ID, Vocabulary
+
+
+@dataclass(frozen=True)
+class EncodedNames:
+    """Many names as ids: their one-hot matrices in compact form.
+
+    Attributes:
+        ids: Every character of every name, one after the other, without
+            boundaries; shape (characters,).
+        offsets: Name i is `ids[offsets[i] : offsets[i + 1]]`; shape (N + 1,).
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], vocabulary: Vocabulary) -> "EncodedNames":
+        """Encode names; a character outside the vocabulary gets the unknown id."""
+        encoded = [vocabulary.encode(name) for name in names]
+        ids = np.concatenate(encoded) if encoded else np.empty(0, dtype=vocabulary.id_type)
+        lengths = [len(name) for name in encoded]
+        return cls(ids, np.cumsum([0, *lengths], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Ids of name i, shape (its characters,)."""
+        return self.ids[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Characters of each name, boundary not counted; shape (N,)."""
+        return np.diff(self.offsets)
+
+    def decode(self, vocabulary: Vocabulary) -> list[str]:
+        """The names; only where none has an unknown character, as in train."""
+        return [vocabulary.decode(self[i]) for i in range(len(self))]
+
+
+class Batch(NamedTuple):
+    """Names side by side, as the network takes them.
+
+    Attributes:
+        inputs: x_t, the boundary and then the characters; shape (B, T).
+        targets: y_t, the characters and then the boundary; shape (B, T).
+        mask: True where a target is a character or the end, False on padding; (B, T).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(part.to(device) for part in self))
+
+
+def make_batch(names: EncodedNames, rows: np.ndarray) -> Batch:
+    """The names in `rows`, shape (B,), padded to the longest of them."""
+    lengths = names.lengths[rows]
+    time_steps = int(lengths.max()) + 1
+    column = np.arange(time_steps)
+    inside = column < lengths[:, None]  # (B, T), the letters
+    letters = np.zeros((len(rows), time_steps), dtype=np.int64)
+    position = names.offsets[rows][:, None] + column
+    letters[inside] = names.ids[position[inside]]
+    targets = np.where(inside, letters, BOUNDARY_ID)  # (B, T), the end is the boundary
+    inputs = np.full_like(targets, BOUNDARY_ID)
+    inputs[:, 1:] = targets[:, :-1]
+    mask = column <= lengths[:, None]  # (B, T), the letters and the end
+    return Batch(*(torch.from_numpy(part) for part in (inputs, targets, mask)))
+
+
+def batches_by_length(
+    names: EncodedNames, batch_size: int, generator: torch.Generator | None = None
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Batches of names of nearly one length, so that little is padded.
+
+    Args:
+        names: The names, each in exactly one batch.
+        batch_size: The most names in a batch.
+        generator: With it, which names of a length meet, and the order of the
+            batches, are random; without it, batches come shortest first.
+
+    Yields:
+        The rows of the names in the batch, shape (B,), and the batch.
+    """
+    if generator is None:
+        order = np.arange(len(names))
+    else:
+        order = torch.randperm(len(names), generator=generator).numpy()
+    order = order[np.argsort(names.lengths[order], kind="stable")]
+    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if generator is not None:
+        turn = torch.randperm(len(chunks), generator=generator).tolist()
+        chunks = [chunks[i] for i in turn]
+    for rows in chunks:
+        yield rows, make_batch(names, rows)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` hands to the stages after it.
+
+    Attributes:
+        vocabulary: The characters of train.
+        train, validation, test: The encoded names of each side.
+        known_hashes: Sorted keyed hashes of every name of the list, all sides;
+            shape (names,), uint64. It tells a new name from a listed one without
+            showing what the held-out sides hold.
+    """
+
+    vocabulary: Vocabulary
+    train: EncodedNames
+    validation: EncodedNames
+    test: EncodedNames
+    known_hashes: np.ndarray
+
+
+def save_prepared(folder: Path, prepared: Prepared) -> None:
+    """Write the prepared data as one folder, in the place of an earlier one."""
+
+    def write(beside: Path) -> None:
+        content = {
+            "characters": list(prepared.vocabulary.characters),
+            "unknown_mass": prepared.vocabulary.unknown_mass,
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        write_text(beside / "vocabulary.json", text + "\n")
+        np.save(beside / "known_hashes.npy", prepared.known_hashes)
+        for side in ("train", "validation", "test"):
+            names: EncodedNames = getattr(prepared, side)
+            (beside / side).mkdir()
+            np.save(beside / side / "ids.npy", names.ids)
+            np.save(beside / side / "offsets.npy", names.offsets)
+
+    replace_folder(folder, write)
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary in a prepared folder.
+
+    Raises:
+        ArtifactError: If it is missing or damaged.
+    """
+    path = folder / "vocabulary.json"
+    content = read_json(path, made_by="prepare")
+    try:
+        return Vocabulary(tuple(content["characters"]), float(content["unknown_mass"]))
+    except (KeyError, TypeError, ValueError):
+        raise ArtifactError(
+            f'{path} is not a vocabulary; run "dvc repro --force prepare"'
+        ) from None
+
+
+def load_split(folder: Path, side: str) -> EncodedNames:
+    """One side of the prepared data, mapped from disk and not read into memory.
+
+    Raises:
+        ArtifactError: If it is missing or damaged.
+    """
+    return EncodedNames(
+        _load_array(folder / side / "ids.npy"), _load_array(folder / side / "offsets.npy")
+    )
+
+
+def load_known_hashes(folder: Path) -> np.ndarray:
+    """The sorted hashes of every name of the list, shape (names,), uint64.
+
+    Raises:
+        ArtifactError: If they are missing or damaged.
+    """
+    return _load_array(folder / "known_hashes.npy")
+
+
+def _load_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise ArtifactError(f'{path} not found; run "dvc repro prepare"') from None
+    except (ValueError, EOFError, OSError) as error:
+        raise ArtifactError(
+            f'{path} is damaged ({error}); run "dvc repro --force prepare"'
+        ) from None

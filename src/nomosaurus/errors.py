@@ -1,0 +1,66 @@
+"""The errors that a person is meant to read: one line, then a non-zero exit."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+class NomosaurusError(Exception):
+    """Base of every error shown as one line instead of a traceback.
+
+    The message names the thing, the rule it broke, the value that was found
+    and, where there is one, what to do next.
+    """
+
+
+class ParamsError(NomosaurusError):
+    """params.yaml is missing, unreadable or breaks a rule."""
+
+
+class ListError(NomosaurusError):
+    """The list of names cannot be read, or is too small to learn from."""
+
+
+class ModelFileError(NomosaurusError):
+    """A model file is missing, cut short or not one of ours."""
+
+
+class SamplingError(NomosaurusError):
+    """A request for names that cannot be met.
+
+    Attributes:
+        managed: The names found before it was given up.
+    """
+
+    def __init__(self, message: str, managed: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.managed = managed
+
+
+class ArtifactError(NomosaurusError):
+    """A file that an earlier stage should have written is missing or damaged."""
+
+
+class DeviceError(NomosaurusError):
+    """train.device asks for hardware that is not there."""
+
+
+class DivergenceError(NomosaurusError):
+    """The loss is no longer a number."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Show our own errors as one line on stderr and exit with 1; for entry points.
+
+    Anything else is a defect and keeps its traceback. Ctrl-C exits with 130, as shells do.
+    """
+    try:
+        yield
+    except NomosaurusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,217 @@
+"""Likelihood, novelty and the rest, each with its definition and its interval.
+
+Likelihoods count letters and the end of each name, corpus sum over corpus count.
+"""
+
+# N names, M quantities compared on the same names, R bootstrap samples
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import exp, log
+
+import numpy as np
+import pandas as pd
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.model import NameModel, count_events
+from nomosaurus.ngram import KneserNey
+from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.training import name_nats
+from nomosaurus.vocabulary import characters
+
+SAMPLES = 10_000
+"""The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def map(self, function) -> "Estimate":
+        """The same under an increasing function, such as exp from nats to perplexity."""
+        return Estimate(function(self.value), function(self.low), function(self.high))
+
+
+def bootstrap_ratios(
+    sums: np.ndarray, counts: np.ndarray, num_samples: int, seed: int
+) -> list[Estimate]:
+    """Corpus ratios, Σ sums / Σ counts, with percentile intervals over names.
+
+    Efron (1979). All M quantities are resampled with the same names, so the
+    difference of two is a paired comparison when it is given as a quantity itself.
+
+    Args:
+        sums: What each name adds to each quantity, shape (M, N).
+        counts: What each name adds to the count, shape (N,).
+        num_samples: R.
+        seed: Start of the resampling.
+    """
+    generator = np.random.default_rng(seed)
+    num_names = len(counts)
+    ratios = np.empty((num_samples, len(sums)))
+    for i in range(num_samples):
+        rows = generator.integers(num_names, size=num_names)
+        ratios[i] = sums[:, rows].sum(axis=1) / counts[rows].sum()
+    low, high = np.percentile(ratios, [2.5, 97.5], axis=0)
+    values = sums.sum(axis=1) / counts.sum()
+    return [
+        Estimate(float(v), float(lo), float(hi))
+        for v, lo, hi in zip(values, low, high, strict=True)
+    ]
+
+
+def likelihoods(
+    model: NameModel,
+    baseline: KneserNey,
+    names: EncodedNames,
+    num_samples: int,
+    seed: int,
+) -> dict[str, float]:
+    """How well held-out names are predicted; intervals as `_low` and `_high`.
+
+    `gain_nats` is what the network saves against the n-gram, `memory_gain_nats` what
+    zeroing a_{t-1} at every step costs, both in nats per character, both paired.
+
+    Args:
+        model: The trained model.
+        baseline: The n-gram fitted on the same training names.
+        names: Held-out names, which nothing was chosen on.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    known, unknown = count_events(names, model.vocabulary)
+    cost = model.vocabulary.unknown_nats(known, unknown)
+    ours = model.nats(names)
+    theirs = baseline.name_nats(names) + cost
+    forgetful = model.nats(names, forget=True)
+    nats, baseline_nats, gain, memory_gain = bootstrap_ratios(
+        np.stack([ours, theirs, theirs - ours, forgetful - ours]),
+        known + unknown,
+        num_samples,
+        seed,
+    )
+    estimates = {
+        "perplexity": nats.map(exp),
+        "bits_per_char": nats.map(lambda value: value / log(2)),
+        "nats_per_char": nats,
+        "baseline_perplexity": baseline_nats.map(exp),
+        "gain_nats": gain,
+        "memory_gain_nats": memory_gain,
+    }
+    figures: dict[str, float] = {}
+    for name, estimate in estimates.items():
+        figures[name] = estimate.value
+        figures[f"{name}_low"] = estimate.low
+        figures[f"{name}_high"] = estimate.high
+    figures["baseline_order"] = baseline.order
+    return figures
+
+
+def exact_novelty(model: NameModel) -> float:
+    """The probability that a drawn name is not a training name: 1 - Σ p(training name).
+
+    Exact: no sampling is needed, and it does not depend on a number of samples.
+    """
+    return float(1 - np.exp(-name_nats(model.network, model.train)).sum())
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Names drawn for evaluation: temperature 1, nothing restricted or filtered out.
+
+    Attributes:
+        validity: Share of the first 10,000 draws that ended by themselves, are not
+            empty, and would be kept unchanged if they stood on the list.
+        truncated: Share of the first 10,000 draws cut off at the length limit.
+        valid: The first valid names, 10,000 if the first 20,000 draws hold as many.
+    """
+
+    validity: float
+    truncated: float
+    valid: list[str]
+
+
+def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
+    """Draw the names that the sampled metrics are computed on."""
+    drawing = Drawing(max_length=model.recipe.data.max_length)
+    valid: list[str] = []
+    num_valid = truncated = 0
+    for i, sample in enumerate(islice(draw_samples(model.network, drawing, seed), 2 * SAMPLES)):
+        name = model.vocabulary.decode(sample.ids)
+        is_valid = sample.ended and model.is_valid(name)
+        if i < SAMPLES:
+            num_valid += is_valid
+            truncated += not sample.ended
+        if is_valid:
+            valid.append(name)
+        if i + 1 >= SAMPLES and len(valid) >= SAMPLES:
+            break
+    return Drawn(num_valid / SAMPLES, truncated / SAMPLES, valid[:SAMPLES])
+
+
+def uniqueness(valid: Sequence[str], k: int) -> float | None:
+    """Different names among the first k valid ones, over k (MOSES, Polykovskiy 2020).
+
+    None where there are fewer than k.
+    """
+    return len(set(valid[:k])) / k if len(valid) >= k else None
+
+
+def sampled_novelty(valid: Sequence[str], train: Sequence[str]) -> float | None:
+    """Different valid names not in train, over different valid names (MOSES).
+
+    It grows with the number of samples, so that number belongs to its name.
+    None where there is no valid name.
+    """
+    different = set(valid)
+    return len(different - set(train)) / len(different) if different else None
+
+
+def length_distribution(train: Sequence[str], drawn: Sequence[str]) -> pd.DataFrame:
+    """Share of names of each length in characters: training names, drawn names."""
+
+    def shares(names: Sequence[str]) -> pd.Series:
+        lengths = pd.Series([len(characters(name)) for name in names], dtype=int)
+        return lengths.value_counts(normalize=True)
+
+    table = pd.DataFrame({"training": shares(train), "generated": shares(drawn)})
+    table = table.reindex(range(1, int(table.index.max()) + 1)).fillna(0.0)
+    return table.rename_axis("length").round(5).reset_index()
+
+
+def evaluate(
+    model: NameModel,
+    baseline: KneserNey,
+    test: EncodedNames,
+    num_bootstrap: int,
+    seed: int,
+) -> tuple[dict[str, float | None], pd.DataFrame]:
+    """Every figure of metrics/evaluate.json, and the length distribution.
+
+    Args:
+        model: The trained model.
+        baseline: The n-gram, its order chosen on validation.
+        test: The test names.
+        num_bootstrap: Bootstrap samples for the intervals.
+        seed: Start of the bootstrap and of the draws.
+    """
+    train = model.train.decode(model.vocabulary)
+    drawn = draw_for_evaluation(model, seed)
+    figures: dict[str, float | None] = {
+        **likelihoods(model, baseline, test, num_bootstrap, seed),
+        "novelty": exact_novelty(model),
+        "novelty_at_10k": (
+            sampled_novelty(drawn.valid, train) if len(drawn.valid) == SAMPLES else None
+        ),
+        "uniqueness_at_1k": uniqueness(drawn.valid, 1_000),
+        "uniqueness_at_10k": uniqueness(drawn.valid, SAMPLES),
+        "validity": drawn.validity,
+        "truncated": drawn.truncated,
+    }
+    rounded = {name: value if value is None else round(value, 4) for name, value in figures.items()}
+    return rounded, length_distribution(train, drawn.valid)

@@ -1,0 +1,263 @@
+"""A trained model: the network with its vocabulary and the list it learnt."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from math import log
+
+import numpy as np
+import pandas as pd
+from rapidfuzz import process
+from rapidfuzz.distance import DamerauLevenshtein
+
+from nomosaurus.corpus import drop_reason, name_hash, normalise
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.errors import SamplingError
+from nomosaurus.network import RecurrentNetwork
+from nomosaurus.params import DataParams, ModelParams, TrainParams
+from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.training import Epoch, name_nats
+from nomosaurus.vocabulary import Vocabulary, characters
+
+DRAWS_WITHOUT_A_NAME = 20_000
+"""How many draws in a row may be refused before a request counts as impossible."""
+
+
+@dataclass(frozen=True)
+class ScoredName:
+    """A name and what the model makes of it.
+
+    Attributes:
+        name: The name.
+        log_prob: Its log-probability in nats, the end counted.
+        chars: What was predicted: letters + 1 for the end.
+        bits_per_char: -log_prob / chars / ln 2.
+        new: Whether it is on no side of the list, neither learnt nor held out.
+    """
+
+    name: str
+    log_prob: float
+    chars: int
+    bits_per_char: float
+    new: bool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The params that a model follows from."""
+
+    seed: int
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+
+
+@dataclass(frozen=True)
+class NameModel:
+    """Generates and scores names.
+
+    Attributes:
+        network: On the CPU, in evaluation mode.
+        vocabulary: Its characters.
+        train: The names it learnt from.
+        known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
+        recipe: The params it follows from.
+        best_epoch: The epoch whose weights it has.
+    """
+
+    network: RecurrentNetwork
+    vocabulary: Vocabulary
+    train: EncodedNames
+    known_hashes: np.ndarray
+    recipe: Recipe
+    best_epoch: Epoch
+
+    def generate(
+        self,
+        count: int = 10,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prefix: str = "",
+        new: bool = False,
+        unique: bool = False,
+    ) -> list[ScoredName]:
+        """Write names; the first ten of a hundred are the ten of ten.
+
+        Raises:
+            SamplingError: As `stream` does; its `managed` holds the names found so far.
+        """
+        names: list[ScoredName] = []
+        try:
+            for name in self.stream(
+                count,
+                seed=seed,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                prefix=prefix,
+                new=new,
+                unique=unique,
+            ):
+                names.append(name)
+        except SamplingError as error:
+            raise SamplingError(str(error), names) from None
+        return names
+
+    def stream(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prefix: str = "",
+        new: bool = False,
+        unique: bool = False,
+    ) -> Iterator[ScoredName]:
+        """Write names one by one.
+
+        Args:
+            count: How many.
+            seed: Same seed, same names.
+            temperature: Below 1 bolder on the likely, above 1 wilder.
+            top_k: Draw each character from the k most likely; 0 for all.
+            top_p: Draw from the most likely that together reach this probability.
+            prefix: What every name begins with.
+            new: Leave out names that are on the list.
+            unique: Leave out names that came before.
+
+        Raises:
+            SamplingError: If the prefix has a character that the list does not have or
+                is too long, or if no further name turns up.
+        """
+        drawing = Drawing(
+            temperature, top_k, top_p, self._prefix_ids(prefix), self.recipe.data.max_length
+        )
+        seen: set[str] = set()
+        found = refused = 0
+        if count < 1:
+            return
+        for sample in draw_samples(self.network, drawing, seed):
+            name = self.vocabulary.decode(sample.ids)
+            is_new = not self.knows(name)
+            if (
+                sample.ended
+                and self.is_valid(name)
+                and not (new and not is_new)
+                and not (unique and name in seen)
+            ):
+                if unique:
+                    seen.add(name)
+                chars = len(sample.ids) + 1
+                nats = -sample.log_prob + self.vocabulary.unknown_nats(chars, 0)
+                yield _scored(name, nats, chars, is_new)
+                found, refused = found + 1, 0
+                if found == count:
+                    return
+            else:
+                refused += 1
+            if refused == DRAWS_WITHOUT_A_NAME:
+                raise SamplingError(
+                    f"found {found} of the {count} names asked for: the last {refused:,} "
+                    "draws gave none that meets the request; ask for fewer names, raise the "
+                    "temperature, or leave out --new, --unique or part of the prefix"
+                )
+
+    def score(self, names: Sequence[str]) -> list[ScoredName]:
+        """Score names, in the order given; each is normalised as the list was.
+
+        A character that no training name has is an unknown event and costs what
+        `Vocabulary.unknown_mass` says.
+        """
+        normal = [self.normalise(name) for name in names]
+        encoded = EncodedNames.from_names(normal, self.vocabulary)
+        nats = self.nats(encoded)
+        return [
+            _scored(name, float(cost), int(length) + 1, not self.knows(plain))
+            for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
+        ]
+
+    def nats(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
+        """Negative log-likelihood of each name, unknown events included; shape (N,)."""
+        known, unknown = count_events(names, self.vocabulary)
+        cost = self.vocabulary.unknown_nats(known, unknown)
+        return name_nats(self.network, names, forget=forget) + cost
+
+    def normalise(self, name: str) -> str:
+        """The form of a name that this model knows."""
+        return normalise(name, lowercase=self.recipe.data.lowercase)
+
+    def knows(self, name: str) -> bool:
+        """Whether a normalised name is on the list, learnt or held out."""
+        wanted = np.uint64(name_hash(name, self.recipe.data.split_key))
+        place = np.searchsorted(self.known_hashes, wanted)
+        return place < len(self.known_hashes) and self.known_hashes[place] == wanted
+
+    def is_valid(self, name: str) -> bool:
+        """Whether a drawn name would be kept, unchanged, if it stood on the list."""
+        return self.normalise(name) == name and not drop_reason(name, self.recipe.data.max_length)
+
+    def nearest(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        """The nearest training name of each, and its Damerau-Levenshtein distance.
+
+        Edits are counted in characters. Among equally near ones the first of the list.
+        """
+        found = []
+        for name in names:
+            _, distance, i = process.extractOne(
+                characters(self.normalise(name)),
+                self._train_characters,
+                scorer=DamerauLevenshtein.distance,
+            )
+            found.append(("".join(self._train_characters[i]), int(distance)))
+        return found
+
+    @cached_property
+    def _train_characters(self) -> list[list[str]]:
+        return [characters(name) for name in self.train.decode(self.vocabulary)]
+
+    def _prefix_ids(self, prefix: str) -> tuple[int, ...]:
+        # Not trimmed: a prefix may end in the space between two words.
+        normal = normalise(f"{prefix}.", lowercase=self.recipe.data.lowercase)[:-1]
+        ids = self.vocabulary.encode(normal)
+        for character, i in zip(characters(normal), ids, strict=True):
+            if i == self.vocabulary.unknown_id:
+                raise SamplingError(
+                    f"the prefix {prefix!r} has the character {character!r}, which no "
+                    "training name has; a model can only write characters it has seen"
+                )
+        if len(ids) > self.recipe.data.max_length:
+            raise SamplingError(
+                f"the prefix {prefix!r} has {len(ids)} characters, and a name of this model "
+                f"has at most {self.recipe.data.max_length} (data.max_length)"
+            )
+        return tuple(int(i) for i in ids)
+
+
+def name_table(model: NameModel, names: Sequence[ScoredName]) -> pd.DataFrame:
+    """Names with their scores and the nearest training name, a row each, for people."""
+    table = pd.DataFrame(
+        [asdict(name) for name in names],
+        columns=[field.name for field in fields(ScoredName)],
+    )
+    nearest = model.nearest([name.name for name in names])
+    table["nearest"] = [name for name, _ in nearest]
+    table["distance"] = [distance for _, distance in nearest]
+    return table
+
+
+def count_events(names: EncodedNames, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """Known events (the end is one) and unknown ones of each name; two of shape (N,)."""
+    row = np.repeat(np.arange(len(names)), names.lengths)
+    is_unknown = np.asarray(names.ids) == vocabulary.unknown_id
+    unknown = np.bincount(row, is_unknown, minlength=len(names))
+    return names.lengths + 1 - unknown, unknown
+
+
+def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:
+    nats = round(float(nats), 6)
+    return ScoredName(name, -nats, chars, round(nats / chars / log(2), 4), bool(new))

@@ -1,0 +1,108 @@
+"""The one file that is the model: safetensors with its metadata. No pickle is loaded.
+
+It holds the weights under the network's own parameter names, the training names as
+`train.ids` and `train.offsets`, the hashes of the whole list as `known_hashes`, and
+one metadata entry, JSON, with the vocabulary and the recipe. One entry, because
+safetensors writes several in no fixed order, and the bytes must repeat.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.errors import ModelFileError
+from nomosaurus.files import replace_file
+from nomosaurus.model import NameModel, Recipe
+from nomosaurus.network import RecurrentNetwork
+from nomosaurus.params import DataParams, ModelParams, TrainParams
+from nomosaurus.training import Epoch
+from nomosaurus.vocabulary import Vocabulary
+
+ENTRY = "nomosaurus"
+FORMAT = 1
+LIST_TENSORS = ("train.ids", "train.offsets", "known_hashes")
+
+
+def save_model(path: Path, model: NameModel) -> None:
+    """Write a model file; the same model gives the same bytes."""
+    tensors = {
+        name: np.ascontiguousarray(weight.detach().numpy())
+        for name, weight in model.network.state_dict().items()
+    }
+    tensors["train.ids"] = np.ascontiguousarray(model.train.ids)
+    tensors["train.offsets"] = np.ascontiguousarray(model.train.offsets)
+    tensors["known_hashes"] = np.ascontiguousarray(model.known_hashes)
+    recipe = model.recipe
+    content = {
+        "format": FORMAT,
+        "characters": list(model.vocabulary.characters),
+        "unknown_mass": model.vocabulary.unknown_mass,
+        "seed": recipe.seed,
+        "data": recipe.data.model_dump(),
+        "model": recipe.model.model_dump(),
+        "train": recipe.train.model_dump(),
+        "best_epoch": asdict(model.best_epoch),
+    }
+    metadata = {ENTRY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
+    encoded = save(tensors, metadata=metadata)
+    replace_file(path, lambda beside: beside.write_bytes(encoded))
+
+
+def load_model(path: Path | str) -> NameModel:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: If it is missing, cut short, or not a Nomosaurus model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f'{path} not found; run "dvc repro" to train a model')
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is cut short, damaged or not a safetensors file ({error}); "
+            'restore it with "dvc checkout" or train again with "dvc repro --force train"'
+        ) from None
+    if ENTRY not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not a Nomosaurus model")
+    try:
+        content = json.loads(metadata[ENTRY])
+        if content["format"] != FORMAT:
+            raise ModelFileError(
+                f"{path} has model format {content['format']}, and this version of "
+                f"Nomosaurus reads format {FORMAT}; train it again"
+            )
+        recipe = Recipe(
+            content["seed"],
+            DataParams.model_validate(content["data"]),
+            ModelParams.model_validate(content["model"]),
+            TrainParams.model_validate(content["train"]),
+        )
+        vocabulary = Vocabulary(tuple(content["characters"]), content["unknown_mass"])
+        network = RecurrentNetwork(recipe.model, vocabulary.size)
+        train_ids, train_offsets, known_hashes = (tensors.pop(name) for name in LIST_TENSORS)
+        network.load_state_dict(
+            {name: torch.from_numpy(weight) for name, weight in tensors.items()}
+        )
+        best_epoch = Epoch(**content["best_epoch"])
+    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
+        problem = str(error).splitlines()[0]
+        raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
+    return NameModel(
+        network.eval(),
+        vocabulary,
+        EncodedNames(train_ids, train_offsets),
+        known_hashes,
+        recipe,
+        best_epoch,
+    )

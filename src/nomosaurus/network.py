@@ -1,0 +1,223 @@
+"""The recurrent network. It knows ids, not characters, and no files.
+
+The cell `rnn` is the source article's:
+
+    a_t = tanh(W_aa a_{t-1} + W_ax x_t + b_a)
+    y_t = softmax(W_ya a_t + b_y)
+
+`gru` (Cho et al. 2014, in the form of cuDNN, with one bias a gate) and `lstm`
+(Hochreiter and Schmidhuber 1997; Gers et al. 2000) compute a_t with gates. Every
+time step uses the same parameters. `step` is the compact picture, one time step;
+`unroll` is the extended one.
+"""
+
+# B batch, T time steps, V vocabulary, H hidden, G gates of the cell
+# (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nomosaurus.params import ModelParams
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+STATE_PARTS = {"rnn": 1, "gru": 1, "lstm": 2}
+
+
+class DropoutMasks(NamedTuple):
+    """The units kept in one pass: one mask a name, the same at every time step.
+
+    Gal and Ghahramani (2016). Kept units are scaled by 1 / (1 - p), dropped are 0.
+
+    Attributes:
+        state: On a_{t-1} where it enters the next step; shape (L, B, H).
+        output: On a_t where it leaves a layer; shape (L, B, H).
+    """
+
+    state: Tensor
+    output: Tensor
+
+
+class Layer(nn.Module):
+    """One recurrent layer's parameters, named and shaped as in the article.
+
+    Attributes:
+        W_ax: From the input, shape (G * H, V) in the first layer, (G * H, H) above.
+        W_aa: From the previous activation, shape (G * H, H).
+        b_a: Bias, shape (G * H,).
+    """
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = cell
+        rows = GATES[cell] * hidden_size
+        self.W_ax = nn.Parameter(torch.empty(rows, input_size))
+        self.W_aa = nn.Parameter(torch.empty(rows, hidden_size))
+        self.b_a = nn.Parameter(torch.zeros(rows))
+
+    def step(self, projected: Tensor, state: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One time step.
+
+        Args:
+            projected: W_ax x_t + b_a, shape (B, G * H).
+            state: The previous state, shape (S, B, H); part 0 is a_{t-1}.
+            mask: Scaled dropout mask for a_{t-1} on its way into W_aa, shape (B, H).
+
+        Returns:
+            The new state, shape (S, B, H); part 0 is a_t.
+        """
+        previous = state[0]  # (B, H)
+        remembered = previous if mask is None else previous * mask  # (B, H)
+        if self.cell == "rnn":
+            activation = torch.tanh(torch.addmm(projected, remembered, self.W_aa.t()))
+            return activation.unsqueeze(0)  # (1, B, H)
+        if self.cell == "gru":
+            reset_x, update_x, new_x = projected.chunk(3, dim=1)  # each (B, H)
+            recurrent = remembered @ self.W_aa.t()  # (B, 3 * H)
+            reset_a, update_a, new_a = recurrent.chunk(3, dim=1)  # each (B, H)
+            reset = torch.sigmoid(reset_x + reset_a)
+            update = torch.sigmoid(update_x + update_a)
+            candidate = torch.tanh(new_x + reset * new_a)
+            return torch.lerp(candidate, previous, update).unsqueeze(0)  # (1, B, H)
+        gates = torch.addmm(projected, remembered, self.W_aa.t())  # (B, 4 * H)
+        admit, forget, candidate, show = gates.chunk(4, dim=1)  # each (B, H)
+        memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(admit) * torch.tanh(candidate)
+        activation = torch.sigmoid(show) * torch.tanh(memory)
+        return torch.stack((activation, memory))  # (2, B, H)
+
+
+class RecurrentNetwork(nn.Module):
+    """A recurrent network over ids: what came so far in, the next character's scores out.
+
+    Args:
+        params: Cell, sizes and dropout.
+        vocab_size: V, the boundary included. The id V, the unknown character, is
+            taken as input (a one-hot row of zeros) and never predicted.
+    """
+
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__()
+        self.params = params
+        self.vocab_size = vocab_size
+        sizes = [vocab_size] + [params.hidden_size] * (params.num_layers - 1)
+        self.layers = nn.ModuleList(Layer(params.cell, size, params.hidden_size) for size in sizes)
+        self.W_ya = nn.Parameter(torch.empty(vocab_size, params.hidden_size))
+        self.b_y = nn.Parameter(torch.zeros(vocab_size))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight matrix from uniform(-1, 1) / sqrt(H); biases are 0.
+
+        The LSTM's forget bias is 1 (Jozefowicz et al. 2015). Plain draws alone, since
+        an orthogonal start depends on the number of threads.
+        """
+        bound = self.params.hidden_size**-0.5
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith(("b_a", "b_y")):
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-bound, bound, generator=generator)
+            if self.params.cell == "lstm":
+                for layer in self.layers:
+                    layer.b_a.view(4, -1)[1].fill_(1.0)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers training adjusts."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """a_0: zeros, shape (L, S, B, H)."""
+        params = self.params
+        parts = STATE_PARTS[params.cell]
+        return self.b_y.new_zeros(params.num_layers, parts, batch_size, params.hidden_size)
+
+    def dropout_masks(self, batch_size: int, generator: torch.Generator) -> DropoutMasks:
+        """Draw one set of masks, on the CPU, so that every device gets the same."""
+        shape = (self.params.num_layers, batch_size, self.params.hidden_size)
+
+        def draw(probability: float) -> Tensor:
+            kept = torch.rand(shape, generator=generator) >= probability
+            return (kept / (1 - probability)).to(self.b_y)  # (L, B, H)
+
+        return DropoutMasks(draw(self.params.state_dropout), draw(self.params.dropout))
+
+    def step(self, ids: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The compact picture: one time step.
+
+        Args:
+            ids: The characters x_t, shape (B,).
+            state: From `initial_state` or an earlier step, shape (L, S, B, H).
+
+        Returns:
+            The logits of y_t, shape (B, V), and the new state, shape (L, S, B, H).
+        """
+        table = self._input_table()
+        states = []
+        projected = functional.embedding(ids, table)  # (B, G * H)
+        for i, layer in enumerate(self.layers):
+            if i > 0:
+                projected = functional.linear(states[-1][0], layer.W_ax, layer.b_a)  # (B, G * H)
+            states.append(layer.step(projected, state[i]))
+        return functional.linear(states[-1][0], self.W_ya, self.b_y), torch.stack(states)
+
+    def unroll(
+        self, ids: Tensor, masks: DropoutMasks | None = None, *, forget: bool = False
+    ) -> Tensor:
+        """The extended picture: every time step of whole names, from the zero state.
+
+        Args:
+            ids: The characters x_1 to x_T, shape (B, T).
+            masks: Dropout masks, for training.
+            forget: Start every step from the zero state, as if a_{t-1} were lost.
+
+        Returns:
+            The logits of y_1 to y_T, shape (B, T, V).
+        """
+        batch_size = len(ids)
+        projected = functional.embedding(ids, self._input_table())  # (B, T, G * H)
+        zero = self.initial_state(batch_size)  # (L, S, B, H)
+        for i, layer in enumerate(self.layers):
+            state = zero[i]
+            mask = None if masks is None else masks.state[i]
+            activations = []
+            for x in projected.unbind(1):
+                state = layer.step(x, zero[i] if forget else state, mask)
+                activations.append(state[0])
+            outputs = torch.stack(activations, dim=1)  # (B, T, H)
+            if masks is not None:
+                outputs = outputs * masks.output[i].unsqueeze(1)  # (B, T, H)
+            if i + 1 < len(self.layers):
+                above = self.layers[i + 1]
+                projected = functional.linear(outputs, above.W_ax, above.b_a)  # (B, T, G * H)
+        return functional.linear(outputs, self.W_ya, self.b_y)  # (B, T, V)
+
+    def _input_table(self) -> Tensor:
+        """W_ax x_t + b_a of the first layer for every x_t; shape (V + 1, G * H).
+
+        A one-hot x_t chooses a column of W_ax, so the product is a look-up. The last
+        row is the unknown character's, whose one-hot vector is all zeros.
+        """
+        layer = self.layers[0]
+        return functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+
+
+def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean negative log-likelihood per scored character, in nats.
+
+    Padding enters neither the sum nor the count, so the value does not depend on
+    how names were batched. A target that is the unknown id cannot be scored here.
+
+    Args:
+        logits_BTV: Unnormalised scores, shape (B, T, V).
+        targets_BT: Next ids, shape (B, T).
+        mask_BT: True where a character or the end is scored, shape (B, T).
+
+    Raises:
+        ValueError: If the mask selects nothing.
+    """
+    if not mask_BT.any():
+        raise ValueError("the mask selects no character")
+    return functional.cross_entropy(logits_BTV[mask_BT], targets_BT[mask_BT])

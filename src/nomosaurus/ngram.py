@@ -1,0 +1,207 @@
+"""The baseline that a network must beat: an interpolated modified Kneser-Ney n-gram.
+
+Chen and Goodman (1998, 1999), section 3: three discounts an order, continuation
+counts below the highest order, and the uniform distribution at the bottom.
+A name has one boundary before it; an n-gram that begins there keeps its plain count,
+since nothing can come before it (as in KenLM, Heafield et al. 2013).
+"""
+
+# N names, P predicted events of all names, V vocabulary, K highest order
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.vocabulary import BOUNDARY_ID
+
+NO_CONTEXT = -1
+
+
+@dataclass(frozen=True)
+class Order:
+    """The k-grams of one order, as the children of the (k-1)-grams of the order below.
+
+    Attributes:
+        keys: Sorted; a k-gram is (id of its first k-1 symbols) * V + last symbol, and
+            its own id is the key's place; shape (grams,).
+        discounted: count - D(count) of each k-gram, at least 0; shape (grams,).
+        context_total: Sum of the counts that follow each (k-1)-gram; shape (contexts,).
+        context_kept: Sum of what discounting took there: gamma's numerator; (contexts,).
+    """
+
+    keys: np.ndarray
+    discounted: np.ndarray
+    context_total: np.ndarray
+    context_kept: np.ndarray
+
+
+class KneserNey:
+    """A fitted n-gram model.
+
+    Attributes:
+        order: K, the longest n-gram used.
+    """
+
+    def __init__(self, orders: list[Order], vocab_size: int) -> None:
+        self.order = len(orders)
+        self._orders = orders
+        self._vocab_size = vocab_size
+
+    @classmethod
+    def fit(cls, names: EncodedNames, vocab_size: int, order: int) -> "KneserNey":
+        """Count and discount.
+
+        Args:
+            names: The training names, without unknown characters.
+            vocab_size: V, the boundary included.
+            order: K, at least 1; an n-gram has at most K - 1 symbols of context.
+        """
+        symbols, place = _joined(names)
+        # grams[k][i]: the id of the k-gram that ends at i, if it does not reach back
+        # beyond the start of its name.
+        grams = [np.zeros(len(symbols), dtype=np.int64)]
+        keys_of: list[np.ndarray] = []
+        for _ in range(order):
+            before = _shifted(grams[-1], place, first=len(grams) == 1)
+            inside = before >= 0
+            keys, ids = np.unique(
+                before[inside] * vocab_size + symbols[inside], return_inverse=True
+            )
+            keys_of.append(keys)
+            grams.append(np.full(len(symbols), NO_CONTEXT))
+            grams[-1][inside] = ids
+        orders = []
+        for k, keys in enumerate(keys_of, start=1):
+            predicted = (place > 0) & (grams[k] >= 0)
+            if k == order:
+                counts = np.bincount(grams[k][predicted], minlength=len(keys))
+            else:
+                # A k-gram that begins its name has nothing before it, so it is counted
+                # as it is; any other by how many different symbols come before it.
+                begins = predicted & (place == k - 1)
+                longer, first = np.unique(grams[k + 1], return_index=True)
+                first = first[longer >= 0]
+                first = first[place[first] > 0]
+                counts = np.bincount(grams[k][begins], minlength=len(keys))
+                counts += np.bincount(grams[k][first], minlength=len(keys))
+            contexts = keys // vocab_size
+            num_contexts = 1 if k == 1 else len(keys_of[k - 2])
+            taken = _discounts(counts)[np.minimum(counts, 3)]
+            orders.append(
+                Order(
+                    keys,
+                    counts - taken,
+                    np.bincount(contexts, counts, minlength=num_contexts),
+                    np.bincount(contexts, taken, minlength=num_contexts),
+                )
+            )
+        return cls(orders, vocab_size)
+
+    def contexts(self, symbols: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Ids of the k-grams, k below K, that end at each symbol of joined names.
+
+        Args:
+            symbols: Ids, shape (symbols,).
+            place: Each symbol's place in its name, 0 for the first boundary; (symbols,).
+
+        Returns:
+            Shape (K, symbols); row k holds k-grams, `NO_CONTEXT` where one was never seen.
+        """
+        rows = [np.zeros(len(symbols), dtype=np.int64)]
+        for order in self._orders[:-1]:
+            before = _shifted(rows[-1], place, first=len(rows) == 1)
+            rows.append(self._find(order, before, symbols))
+        return np.stack(rows)
+
+    def probabilities(self, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """p(symbol | context), by interpolation from the lowest order up.
+
+        Args:
+            contexts: As `contexts` gives them, shape (K, places).
+            symbols: The ids that come next, shape (places,); below V.
+
+        Returns:
+            Shape (places,); over all symbols they sum to 1.
+        """
+        probability = np.full(len(symbols), 1 / self._vocab_size)
+        for order, context in zip(self._orders, contexts, strict=True):
+            gram = self._find(order, context, symbols)
+            total = np.where(context >= 0, order.context_total[context], 0)
+            used = total > 0  # an unseen context leaves the order below as it is
+            safe_total = np.where(used, total, 1)
+            own = np.where(gram >= 0, order.discounted[gram], 0) / safe_total
+            weight = order.context_kept[context] / safe_total
+            probability = np.where(used, own + weight * probability, probability)
+        return probability
+
+    def name_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each name, in nats, its end counted; shape (N,).
+
+        A character outside the vocabulary adds nothing, as in `training.name_nats`;
+        what follows it is predicted from the contexts that were seen.
+        """
+        symbols, place = _joined(names)
+        targets = np.flatnonzero(place > 0)  # (P,)
+        before = self.contexts(symbols, place)[:, targets - 1]  # (K, P)
+        chosen = symbols[targets]  # (P,)
+        scored = chosen < self._vocab_size
+        probability = self.probabilities(before, np.where(scored, chosen, 0))
+        nats = np.where(scored, -np.log(probability), 0)
+        row = np.repeat(np.arange(len(names)), names.lengths + 1)  # (P,)
+        return np.bincount(row, nats, minlength=len(names))
+
+    def _find(self, order: Order, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """Ids of the k-grams (context, symbol), `NO_CONTEXT` where unseen."""
+        wanted = contexts * self._vocab_size + symbols
+        place = np.searchsorted(order.keys, wanted)
+        place = np.minimum(place, len(order.keys) - 1)
+        seen = (contexts >= 0) & (symbols < self._vocab_size) & (order.keys[place] == wanted)
+        return np.where(seen, place, NO_CONTEXT)
+
+
+def choose_order(
+    train: EncodedNames, validation: EncodedNames, vocab_size: int, max_order: int
+) -> KneserNey:
+    """The model whose order predicts `validation` best, among orders 1 to `max_order`."""
+    models = [KneserNey.fit(train, vocab_size, order) for order in range(1, max_order + 1)]
+    return min(models, key=lambda model: model.name_nats(validation).sum())
+
+
+def _joined(names: EncodedNames) -> tuple[np.ndarray, np.ndarray]:
+    """All names in one text, each with a boundary before and after.
+
+    Returns:
+        The symbols and each one's place in its name, both of shape (symbols,).
+        Those at place 1 and above are predicted.
+    """
+    sizes = names.lengths + 2
+    starts = np.cumsum(sizes) - sizes
+    place = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+    symbols = np.full(len(place), BOUNDARY_ID, dtype=np.int64)
+    symbols[(place > 0) & (place < np.repeat(sizes, sizes) - 1)] = names.ids
+    return symbols, place
+
+
+def _shifted(grams: np.ndarray, place: np.ndarray, *, first: bool) -> np.ndarray:
+    """The gram before each symbol; before a name's start there is only the empty one."""
+    before = np.concatenate(([0], grams[:-1]))
+    return np.where(place == 0, 0 if first else NO_CONTEXT, before)
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """D(0) = 0, D(1), D(2), D(3 and more): Chen and Goodman (1999), equation 17.
+
+    Where the counts of counts do not allow the estimate (very short lists), the
+    fixed values 0.5, 1 and 1.5 are taken.
+    """
+    n1, n2, n3, n4 = (int((counts == c).sum()) for c in (1, 2, 3, 4))
+    fixed = np.array([0.0, 0.5, 1.0, 1.5])
+    if not (n1 and n2 and n3):
+        return fixed
+    ratio = n1 / (n1 + 2 * n2)
+    estimate = np.array(
+        [0, 1 - 2 * ratio * n2 / n1, 2 - 3 * ratio * n3 / n2, 3 - 4 * ratio * n4 / n3]
+    )
+    possible = (estimate >= 0) & (estimate <= np.arange(4))
+    return np.where(possible, estimate, fixed)

@@ -1,0 +1,173 @@
+"""params.yaml as strict, frozen models; the only place that reads it.
+
+Units and meanings stand beside each value in params.yaml; the ranges stand here.
+There are no defaults: a run is described by its params.yaml alone.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from nomosaurus.errors import ParamsError
+
+Share = Annotated[float, Field(gt=0, le=0.4)]
+DropProbability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no unknown key, no silent conversion, no change."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    """Which list, and what counts as a name."""
+
+    path: str = Field(min_length=1)
+    column: str = Field(min_length=1)
+    lowercase: bool
+    max_length: int = Field(ge=1, le=1000)
+    validation_share: Share
+    test_share: Share
+    split_key: str = Field(min_length=1, max_length=16)
+
+
+class ModelParams(Section):
+    """The network's form."""
+
+    cell: Literal["rnn", "gru", "lstm"]
+    hidden_size: int = Field(ge=1, le=4096)
+    num_layers: int = Field(ge=1, le=4)
+    dropout: DropProbability
+    state_dropout: DropProbability
+
+
+class TrainParams(Section):
+    """The training loop."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    num_threads: int = Field(ge=1, le=256)
+    max_epochs: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0, le=1)
+    clip_norm: float = Field(gt=0)
+    average_decay: float = Field(ge=0, lt=1)
+
+
+class EvaluateParams(Section):
+    """How the figures are made."""
+
+    max_order: int = Field(ge=1, le=20)
+    bootstrap_samples: int = Field(ge=100, le=100_000)
+
+
+class SampleParams(Section):
+    """How the names in samples/names.csv are drawn."""
+
+    count: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=2**63)
+    temperature: float = Field(gt=0, le=100)
+    top_k: int = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    prefix: str
+    new: bool
+    unique: bool
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    sample: SampleParams
+
+    @model_validator(mode="after")
+    def train_keeps_half(self) -> "Params":
+        """The two held-out shares must leave at least half of the names to learn."""
+        held_out = self.data.validation_share + self.data.test_share
+        if held_out > 0.5:
+            raise ValueError(
+                f"data.validation_share + data.test_share must be at most 0.5, got {held_out:g}"
+            )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml (YAML 1.2, so that 1e-3 is a number).
+
+    Raises:
+        ParamsError: On the first rule broken, naming key, rule and value.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} not found; run from the repository's root") from None
+    except UnicodeDecodeError:
+        raise ParamsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        problem = (error.problem or "unreadable").splitlines()[0]
+        raise ParamsError(f"{path}, line {line}: not valid YAML: {problem}") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    return parse_params(content, str(path))
+
+
+def parse_params(content: Any, source: str) -> Params:
+    """Check params that were read from `source`, which the messages name.
+
+    Raises:
+        ParamsError: On the first rule broken, naming key, rule and value.
+    """
+    if not isinstance(content, dict):
+        raise ParamsError(f"{source} must hold sections such as data: and model:")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors()
+        # A misspelt key shows up twice, as missing and as unknown: the unknown one helps.
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        raise ParamsError(f"{source}: {_in_one_line(problems[0])}") from None
+
+
+def _in_one_line(problem: Any) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    value = problem["input"]
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key {key} (value {value!r}); {hint}"
+    if kind == "missing":
+        return f"{key} is missing; every value has its place in params.yaml"
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])
+    rule = problem["msg"].removeprefix("Input should be ")
+    rule = {
+        "a valid integer": "a whole number",
+        "a valid number": "a number",
+        "a valid string": "text (quote it if it looks like a number)",
+        "a valid boolean": "true or false",
+    }.get(rule, rule)
+    if kind == "model_type":
+        return f"{key} must be a section of keys, got {value!r}"
+    verb = "must be" if problem["msg"].startswith("Input should be ") else "is refused:"
+    return f"{key} {verb} {rule}, got {value!r}"
+
+
+def _known_keys(section: tuple[Any, ...]) -> list[str]:
+    model: Any = Params
+    for name in section:
+        model = model.model_fields[name].annotation
+    return list(model.model_fields)

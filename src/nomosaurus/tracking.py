@@ -1,0 +1,337 @@
+"""MLflow: one run for one trained model, found again by the model's content.
+
+This module and `serving` are the only ones that import MLflow, and they do it late,
+since it takes seconds. A store that fails costs no training: the first failure is
+said once, and the stage goes on without tracking.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nomosaurus import __version__
+from nomosaurus.model import NameModel, Recipe
+from nomosaurus.params import Section
+from nomosaurus.training import Epoch
+
+EXPERIMENT = "nomosaurus"
+MODEL_TAG = "model_sha256"
+SETTINGS = {  # where the environment does not say otherwise
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
+}
+SERVING = Path(__file__).with_name("serving.py")
+
+
+class ModelRun:
+    """The MLflow run of one model; every method is safe to call when the store is down."""
+
+    def __init__(self) -> None:
+        self._failed = False
+        self._started = time.monotonic()
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        """Both losses, at the epoch's number as the step."""
+        import mlflow
+
+        losses = {"train_nats": epoch.train_nats, "validation_nats": epoch.validation_nats}
+        self._try(lambda: mlflow.log_metrics(losses, step=epoch.number))
+
+    def log_params(self, name: str, section: Section) -> None:
+        """A section of params.yaml, as name.key.
+
+        MLflow never changes a param. Where a stage ran again for the same model with
+        another value, the run gets a tag of the same name with the value that holds.
+        """
+        values = {f"{name}.{key}": str(value) for key, value in section.model_dump().items()}
+        self._try(lambda: self._log_values(values))
+
+    def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
+        """Final figures; those that have no value are left out."""
+        import mlflow
+
+        known = {name: float(value) for name, value in metrics.items() if value is not None}
+        self._try(lambda: mlflow.log_metrics(known))
+
+    def log_files(self, *paths: Path) -> None:
+        """Files as artifacts, each under the name of its folder."""
+        import mlflow
+
+        for path in paths:
+            self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name))
+
+    def log_model(self, path: Path, model: NameModel) -> None:
+        """The model, loadable and servable without pickle, and the tag that finds it."""
+        import mlflow
+
+        best = model.best_epoch
+        self.log_metrics(
+            {
+                "best_epoch": best.number,
+                "best_validation_nats": best.validation_nats,
+                "num_parameters": model.network.num_parameters,
+                "seconds_to_model": time.monotonic() - self._started,
+            }
+        )
+        self._try(lambda: _log_servable_model(path))
+        self._try(lambda: mlflow.set_tag(MODEL_TAG, file_sha256(path)))
+
+    def _log_values(self, values: dict[str, str]) -> None:
+        import mlflow
+
+        run_id = mlflow.active_run().info.run_id
+        logged = mlflow.get_run(run_id).data
+        fresh = {key: value for key, value in values.items() if key not in logged.params}
+        moved = {
+            key: value
+            for key, value in values.items()
+            if key in logged.params and logged.tags.get(key, logged.params[key]) != value
+        }
+        mlflow.log_params(fresh)
+        mlflow.set_tags(moved)
+
+    def _try(self, action: Callable[[], Any]) -> Any:
+        if self._failed:
+            return None
+        try:
+            return action()
+        except Exception as error:  # whatever a store may do, training goes on
+            self._failed = True
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(
+                f"warning: MLflow failed ({problem}); the stage goes on untracked",
+                file=sys.stderr,
+            )
+            return None
+
+
+@contextmanager
+def training_run(stage: str, recipe: Recipe) -> Iterator[ModelRun]:
+    """A new run for a model about to be trained.
+
+    Args:
+        stage: The DVC stage's name.
+        recipe: The params the model follows from.
+    """
+    run = ModelRun()
+    with _active_run(run, lambda: _start_run(stage, recipe)):
+        yield run
+
+
+@contextmanager
+def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelRun]:
+    """The run of a trained model; a new one if the store has none (a model from DVC's cache).
+
+    Args:
+        stage: The DVC stage's name.
+        model_path: The model file; its content finds the run.
+        model: The same model, loaded.
+    """
+    run = ModelRun()
+
+    def start() -> None:
+        import mlflow
+
+        found = mlflow.search_runs(
+            experiment_names=[EXPERIMENT],
+            filter_string=f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+            output_format="list",
+        )
+        if found:
+            mlflow.start_run(run_id=found[0].info.run_id)
+            mlflow.set_tag(f"dvc.stage.{stage}", "done")
+        else:
+            _start_run(stage, model.recipe)
+            run.log_model(model_path, model)
+
+    with _active_run(run, start):
+        yield run
+
+
+@contextmanager
+def _active_run(run: ModelRun, start: Callable[[], None]) -> Iterator[None]:
+    run._try(_open_store)
+    run._try(start)
+    import mlflow
+
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        if mlflow.active_run():
+            run._try(lambda: mlflow.end_run(status))
+
+
+def store_root() -> Path:
+    """The main checkout, also from DVC's temporary work trees; else the current folder."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_store() -> None:
+    """Choose the store, and make it and the experiment where they do not exist yet."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    root = store_root()
+    database = root / "mlflow.db"
+    elsewhere = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    if not elsewhere and not database.exists():
+        print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
+    import mlflow
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if elsewhere:
+        mlflow.set_experiment(EXPERIMENT)
+        return
+    # Two processes that make the tables at the same time break each other.
+    with FileLock(root / "mlflow.db.lock"):
+        mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
+        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            mlflow.create_experiment(EXPERIMENT, (root / "mlartifacts").as_uri())
+        mlflow.set_experiment(EXPERIMENT)
+
+
+def _start_run(stage: str, recipe: Recipe) -> None:
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+
+    params = flat_params(recipe)
+    digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
+    commit = _git("rev-parse", "HEAD")
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    experiment = os.environ.get("DVC_EXP_NAME", "")
+    shape = f"{recipe.model.cell}-{recipe.model.hidden_size}"
+    mlflow.start_run(
+        run_name=experiment or f"{shape}-{commit[:7] or 'nogit'}-{digest[:4]}",
+        tags={
+            "git.commit": commit,
+            "git.dirty": str(dirty).lower(),
+            "mlflow.source.git.commit": commit,
+            "dvc.experiment": experiment,
+            f"dvc.stage.{stage}": "done",
+            "nomosaurus.version": __version__,
+        },
+    )
+    mlflow.log_params(params)
+    for context, path, digest in _dvc_datasets():
+        source = LocalArtifactDatasetSource(path)
+        mlflow.log_input(MetaDataset(source, path, digest), context=context)
+
+
+def flat_params(recipe: Recipe) -> dict[str, str]:
+    """A recipe as MLflow params: section.key, each value as text."""
+    flat = {"seed": str(recipe.seed)}
+    for name in ("data", "model", "train"):
+        section: Section = getattr(recipe, name)
+        flat |= {f"{name}.{key}": str(value) for key, value in section.model_dump().items()}
+    return flat
+
+
+def _dvc_datasets() -> list[tuple[str, str, str]]:
+    """The list and the prepared data, by dvc.lock: context, path, DVC's MD5."""
+    try:
+        lock = YAML(typ="safe", pure=True).load(Path("dvc.lock").read_text(encoding="utf-8"))
+        stage = lock["stages"]["prepare"]
+        return [
+            (context, entry["path"], entry["md5"])
+            for context, entries in (("list", stage["deps"]), ("prepared", stage["outs"]))
+            for entry in entries
+            if not entry["path"].startswith(("pipeline/", "src/", "metrics/"))
+        ]
+    except (OSError, YAMLError, KeyError, TypeError):
+        return []
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()
+
+
+def _log_servable_model(path: Path) -> None:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string", "name")]),
+        outputs=Schema(
+            [
+                ColSpec("string", "name"),
+                ColSpec("double", "log_prob"),
+                ColSpec("long", "chars"),
+                ColSpec("double", "bits_per_char"),
+                ColSpec("boolean", "new"),
+            ]
+        ),
+        params=ParamSchema(
+            [
+                ParamSpec("count", "long", 0),
+                ParamSpec("seed", "long", 0),
+                ParamSpec("temperature", "double", 1.0),
+                ParamSpec("top_k", "long", 0),
+                ParamSpec("top_p", "double", 1.0),
+                ParamSpec("prefix", "string", ""),
+                ParamSpec("new", "boolean", True),
+                ParamSpec("unique", "boolean", True),
+            ]
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        # A copy without compiled files, so that equal code gives equal artifacts.
+        package = Path(folder) / "nomosaurus"
+        package.mkdir()
+        for module in SERVING.parent.glob("*.py"):
+            (package / module.name).write_bytes(module.read_bytes())
+        with warnings.catch_warnings():
+            # MLflow wants an input example, and would run the model on it to log it.
+            warnings.filterwarnings("ignore", message=".*input example")
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(SERVING),
+                artifacts={"model": str(path)},
+                code_paths=[str(package)],
+                signature=signature,
+                pip_requirements=_requirements(),
+            )
+
+
+def _requirements() -> list[str]:
+    """What the served model needs, at the versions in use."""
+    from importlib.metadata import version
+
+    names = ("mlflow", "numpy", "pandas", "pydantic", "rapidfuzz", "regex", "safetensors", "torch")
+    return [f"{name}=={version(name).split('+')[0]}" for name in names]

@@ -1,0 +1,115 @@
+"""Characters to ids to one-hot vectors, and back.
+
+A character is an extended grapheme cluster (Unicode Standard Annex 29): what a
+reader sees as one letter, however many code points it takes.
+"""
+
+# T characters of a name, V vocabulary (boundary included)
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import regex
+
+BOUNDARY_ID = 0
+"""The id that starts and ends every name."""
+
+
+def characters(name: str) -> list[str]:
+    """Split a name into its grapheme clusters.
+
+    >>> characters("ñu")
+    ['ñ', 'u']
+    """
+    return regex.findall(r"\X", name)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The characters of the training names.
+
+    Attributes:
+        characters: Sorted by code point; `characters[i]` has the id i + 1.
+        unknown_mass: The probability kept for a character never seen, at each step.
+    """
+
+    characters: tuple[str, ...]
+    unknown_mass: float
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> "Vocabulary":
+        """Collect the characters of `names`, the training names alone.
+
+        `unknown_mass` is the Good-Turing estimate (Good 1953): the number of
+        characters seen exactly once, or 1 if there is none, over the number of
+        events (characters and ends) plus 1.
+        """
+        counts: Counter[str] = Counter()
+        events = 0
+        for name in names:
+            found = characters(name)
+            counts.update(found)
+            events += len(found) + 1
+        singletons = sum(count == 1 for count in counts.values())
+        return cls(tuple(sorted(counts)), max(singletons, 1) / (events + 1))
+
+    @property
+    def size(self) -> int:
+        """V: the number of characters, and one for the boundary."""
+        return len(self.characters) + 1
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of any character outside the vocabulary: V, one past the last."""
+        return self.size
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters, start=1)}
+
+    def encode(self, name: str) -> np.ndarray:
+        """Ids of a name's characters, shape (T,), without boundaries."""
+        known = self._ids
+        ids = [known.get(character, self.unknown_id) for character in characters(name)]
+        return np.array(ids, dtype=self.id_type)
+
+    @property
+    def id_type(self) -> np.dtype:
+        """The smallest unsigned type that holds every id, the unknown one included."""
+        return np.min_scalar_type(self.unknown_id)
+
+    def unknown_nats(self, known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+        """What the unknown event adds to the negative log-likelihood of names, in nats.
+
+        At each step it has the probability `unknown_mass`, and what a network or an
+        n-gram predicts shares the rest, so that all of it still sums to 1.
+
+        Args:
+            known: Scored characters and ends of each name that are known, shape (N,).
+            unknown: Unknown characters of each name, shape (N,).
+        """
+        return -(known * math.log1p(-self.unknown_mass) + unknown * math.log(self.unknown_mass))
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The name with these ids, shape (T,), without boundaries.
+
+        Raises:
+            ValueError: On the boundary or an id outside the vocabulary.
+        """
+        for i in ids:
+            if not 1 <= i < self.size:
+                raise ValueError(f"id {i} is not a character; ids run from 1 to {self.size - 1}")
+        return "".join(self.characters[i - 1] for i in ids)
+
+    def one_hot(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The matrix of x_t: one row a time step, with its 1 at the id; shape (T, V).
+
+        A row for the unknown id is all zeros. This is the full form of what
+        `ids.npy` stores in compact form.
+        """
+        ids = np.asarray(ids)
+        return (ids[:, None] == np.arange(self.size)).astype(np.float32)  # (T, V)
