@@ -39,11 +39,14 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-lock: ## Resolve pyproject.toml afresh and write requirements.lock
-	@rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
-	@.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) setuptools '.[dev]'
-	@.venv/lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip | sed 's/+cpu$$//' > requirements.lock
-	@rm -rf .venv/lock
+lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z moves torch)
+	@rm -rf .lock && $(PYTHON) -m venv .lock
+	@.lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) '.[dev]' 'setuptools>=77'
+	@{ echo '# Exact versions of everything, written by "make lock". torch is the CPU build where'; \
+		echo '# pip finds one, else the build for your GPU, which brings its own CUDA packages.'; \
+		.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip | sed 's/+cpu$$//'; \
+		} > .lock/requirements.lock && mv .lock/requirements.lock requirements.lock
+	@rm -rf .lock
 
 clean: ## Remove .venv and caches; keeps data, models, metrics and the MLflow store
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
