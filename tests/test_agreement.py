@@ -1,0 +1,141 @@
+"""What stands in several places says the same in all of them."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from conftest import REPOSITORY
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from nomosaurus.cli import app
+from nomosaurus.params import Params
+
+DVC = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")
+STAGES = list(DVC["stages"])
+DOCUMENTS = [
+    REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "SECURITY.md")
+]
+
+
+def library_deps(stage: str) -> set[str]:
+    return {dep for dep in DVC["stages"][stage]["deps"] if dep.startswith("src/")}
+
+
+def test_each_stage_is_a_script_of_the_same_name():
+    scripts = {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")}
+    assert scripts == set(STAGES)
+    for stage in STAGES:
+        assert DVC["stages"][stage]["cmd"].startswith(f"python pipeline/{stage}.py ")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_exactly_the_modules_that_the_script_imports(stage):
+    code = (
+        "import runpy, sys, pathlib\n"
+        f"runpy.run_path('pipeline/{stage}.py')\n"
+        "for name, module in sorted(sys.modules.items()):\n"
+        "    if name.split('.')[0] == 'nomosaurus':\n"
+        "        print(pathlib.Path(module.__file__).relative_to(pathlib.Path.cwd()).as_posix())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = set(result.stdout.split())
+    if "src/nomosaurus/tracking.py" in imported:
+        imported.add("src/nomosaurus/serving.py")  # read as a file, and logged with the model
+    assert library_deps(stage) == imported
+
+
+def test_no_module_of_the_library_imports_another_late():
+    # Else the closure above would miss it. `load` and the command line are no stage's.
+    for path in (REPOSITORY / "src/nomosaurus").glob("*.py"):
+        if path.name in ("__init__.py", "cli.py"):
+            continue
+        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                    assert not any(name.startswith("nomosaurus") for name in names), path
+
+
+def test_only_tracking_and_serving_import_mlflow():
+    users = [
+        path.name
+        for path in (REPOSITORY / "src/nomosaurus").glob("*.py")
+        if re.search(r"^\s*(import|from) mlflow", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert sorted(users) == ["serving.py", "tracking.py"]
+
+
+def test_every_param_of_a_stage_exists():
+    for stage in STAGES:
+        for param in DVC["stages"][stage].get("params", []):
+            if isinstance(param, dict):
+                assert param == {"params.yaml": None}
+                continue
+            model = Params
+            for part in param.split("."):
+                assert part in model.model_fields, param
+                model = model.model_fields[part].annotation
+
+
+def test_every_param_is_explained_beside_its_value():
+    for line in (REPOSITORY / "params.yaml").read_text("utf-8").splitlines():
+        if re.match(r"\s+\w+: |seed: ", line):
+            assert "#" in line, line
+
+
+def options() -> dict[str, set[str]]:
+    commands = get_command(app).commands
+    return {
+        name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for name, command in commands.items()
+    }
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_the_documents_exist(path):
+    text = path.read_text("utf-8")
+    targets = set(
+        re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
+    for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
+        assert target in targets, target
+    known = options()
+    for line in re.findall(r"nomosaurus ((?:generate|score|info|summary|\w+ --)[^`|\n#<]*)", text):
+        name, *arguments = line.split()
+        assert name in known, line
+        for argument in arguments:
+            if re.match(r"-[a-z-]", argument):
+                assert argument in known[name], line
+    for value in re.findall(r"-S (\w+(?:\.\w+)?)=", text):
+        model = Params
+        for part in value.split("."):
+            assert part in model.model_fields, value
+            model = model.model_fields[part].annotation
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_the_documents_link_to_exist(path):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_dependencies_are_explained_and_pinned():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    lock = (REPOSITORY / "requirements.lock").read_text("utf-8").lower()
+    reasons = (REPOSITORY / "docs/decisions/0001-dependencies.md").read_text("utf-8")
+    for requirement in wanted:
+        name = re.match(r"[\w.-]+", requirement).group()
+        assert re.search(rf"^{re.escape(name)}==\d", lock, re.MULTILINE), name
+        assert f"`{name}`" in reasons, name
+    assert "://" not in lock

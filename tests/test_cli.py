@@ -1,0 +1,147 @@
+import json
+import math
+
+import pytest
+from conftest import make_model
+from typer.testing import CliRunner
+
+from nomosaurus.cli import app
+from nomosaurus.model_file import save_model
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the command in a folder with a trained model; gives exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "models" / "model.safetensors", make_model())
+
+    def invoke(*arguments, stdin=None):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return invoke
+
+
+def objects(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_generate_writes_a_name_a_line(run):
+    code, out, _ = run("generate", "-n", 7)
+    assert code == 0
+    assert len(out.splitlines()) == 7
+
+
+def test_fewer_names_are_the_head_of_more(run):
+    _, few, _ = run("generate", "-n", 10, "--seed", 4)
+    _, many, _ = run("generate", "-n", 400, "--seed", 4)
+    assert many.startswith(few)
+
+
+def test_json_has_the_promised_keys(run):
+    _, out, _ = run("generate", "--count", 5, "--new", "--unique", "--json")
+    for name in objects(out):
+        assert list(name) == ["name", "log_prob", "chars", "bits_per_char", "new"]
+        assert name["chars"] == len(name["name"]) + 1
+        assert name["bits_per_char"] == pytest.approx(
+            -name["log_prob"] / name["chars"] / math.log(2), abs=1e-4
+        )
+        assert name["new"] is True
+
+
+def test_score_and_generate_say_the_same_of_a_name(run):
+    _, drawn, _ = run("generate", "-n", 30, "--json", "--temperature", 1.5, "--top-k", 4)
+    lines = "\n".join(name["name"] for name in objects(drawn))
+    _, scored, _ = run("score", "--json", stdin=lines)
+    for one, other in zip(objects(drawn), objects(scored), strict=True):
+        assert one["log_prob"] == pytest.approx(other["log_prob"], abs=1e-4)
+        del one["log_prob"], other["log_prob"], one["bits_per_char"], other["bits_per_char"]
+        assert one == other
+
+
+def test_score_takes_names_from_arguments_a_file_and_standard_input(run, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("Bela\nana\n", "utf-8")
+    _, by_argument, _ = run("score", "Bela", "ana", "--json")
+    _, by_file, _ = run("score", "--file", path, "--json")
+    _, by_stdin, _ = run("score", "--json", stdin="Bela\nana")
+    assert by_argument == by_file == by_stdin
+    assert [name["name"] for name in objects(by_argument)] == ["Bela", "ana"]
+
+
+def test_score_shows_a_table_with_the_nearest_name(run):
+    code, out, _ = run("score", "belanna")
+    assert code == 0
+    assert "belana (1)" in out
+
+
+def test_info_names_network_list_and_training(run):
+    code, out, _ = run("info")
+    assert code == 0
+    for part in ("gru", "10 names", "sha256", "best epoch 1"):
+        assert part in out
+
+
+@pytest.mark.parametrize("command", ["generate", "score", "info", "summary"])
+def test_help_teaches(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "--prefix", "q"], "the character 'q', which no training name has"),
+        (["generate", "--model", "absent"], 'absent not found; run "dvc repro"'),
+        (["score", "--file", "absent.txt"], "absent.txt cannot be read"),
+        (["score", " "], "there is no name to score"),
+        (["info", "--model", "short"], "short is cut short, damaged or not a safetensors"),
+        (["summary"], 'metrics/prepare.json not found; run "dvc repro prepare"'),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_1(run, tmp_path, arguments, message):
+    (tmp_path / "short").write_bytes(
+        (tmp_path / "models" / "model.safetensors").read_bytes()[:1000]
+    )
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert out == ""
+    lines = [line for line in err.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0].replace("\\", "/")
+
+
+def test_names_that_are_not_utf8_are_refused(run):
+    code, _, err = run("score", stdin=b"ana\nM\xfcller\n")
+    assert code == 1
+    assert "standard input, line 2: not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "-n", "0"],
+        ["generate", "--temperature", "0"],
+        ["generate", "--top-p", "1.5"],
+        ["generate", "--seed", "-1"],
+        ["score", "ana", "--file", "x"],
+        ["unknown"],
+    ],
+)
+def test_bad_usage_exits_with_2(run, arguments):
+    assert run(*arguments)[0] == 2
+
+
+def test_impossible_request_prints_what_it_managed_and_fails(run, tmp_path):
+    from conftest import with_fixed_logits
+
+    only = with_fixed_logits(make_model(["a", "aa"]), [0.0, 1.0])
+    save_model(tmp_path / "models" / "model.safetensors", only)
+    code, out, err = run("generate", "-n", 50, "--unique")
+    assert code == 1
+    assert len(out.splitlines()) == 12
+    assert err.startswith("error: found 12 of the 50 names asked for")

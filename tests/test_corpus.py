@@ -1,0 +1,195 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import REPOSITORY, params_with
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nomosaurus.corpus import (
+    SPLITS,
+    build_corpus,
+    decode_lines,
+    name_hash,
+    name_hashes,
+    normalise,
+    read_rows,
+    split_sides,
+)
+from nomosaurus.errors import ListError
+from nomosaurus.vocabulary import Vocabulary
+
+NAMES = [f"name{i}" for i in range(200)]
+
+
+def corpus_of(tmp_path, rows, file="list.txt", **data):
+    path = tmp_path / file
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return build_corpus(params_with(data={"path": str(path)} | data).data)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("  Ana ", "ana"),
+        ("Nueva \t York", "nueva york"),
+        ("ni\u006e\u0303o", "niño"),  # n and a combining tilde become one code point
+        ("\u00a0", ""),
+    ],
+)
+def test_normalise(row, name):
+    assert normalise(row, lowercase=True) == name
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(row):
+    once = normalise(row, lowercase=False)
+    assert normalise(once, lowercase=False) == once
+
+
+def test_case_is_kept_when_asked():
+    assert normalise("McDonald", lowercase=False) == "McDonald"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "txt", "parquet"])
+def test_every_format_gives_the_same_rows(tmp_path, suffix):
+    names = ["Ana", "", "NA", "null", "Zoë", "a b"]
+    path = tmp_path / f"list.{suffix}"
+    table = pd.DataFrame({"other": range(len(names)), "name": names})
+    if suffix == "parquet":
+        table.to_parquet(path)
+    elif suffix == "txt":
+        path.write_text("\n".join(names) + "\n", "utf-8")
+    else:
+        table.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+    assert read_rows(path, "name") == names
+
+
+def test_txt_keeps_its_first_line_and_ignores_marks_and_line_ends(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes("\ufeffAna\r\nBea\r\nCleo".encode())
+    assert read_rows(path, "name") == ["Ana", "Bea", "Cleo"]
+
+
+def test_a_folder_is_read_file_by_file(tmp_path):
+    (tmp_path / "a.txt").write_text("Ana\n")
+    (tmp_path / "b.csv").write_text("name\nBea\n")
+    (tmp_path / "README.md").write_text("not a list")
+    assert read_rows(tmp_path, "name") == ["Ana", "Bea"]
+
+
+def test_quoted_commas_stay_inside_a_name(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text('name,x\n"Smith, Ana",1\n')
+    assert read_rows(path, "name") == ["Smith, Ana"]
+
+
+def test_every_row_is_accounted_for(tmp_path):
+    rows = [*NAMES, "Name1", " ", "x" * 51, "bad\x00name", ""]
+    corpus = corpus_of(tmp_path, rows, max_length=50)
+    report = corpus.report(Vocabulary.from_names(corpus.train))
+    assert report["rows_read"] == 205
+    assert report["names_kept"] == 200
+    assert report["duplicates_merged"] == 1
+    assert report["dropped_empty"] == 2
+    assert report["dropped_too_long"] == 1
+    assert report["dropped_control_character"] == 1
+    sides = sum(report[f"names_{side}"] for side in SPLITS)
+    assert sides == report["names_kept"]
+    assert report["letters"] == sum(map(len, NAMES))
+
+
+def test_no_name_is_on_two_sides(tmp_path):
+    corpus = corpus_of(tmp_path, NAMES + [name.upper() for name in NAMES])
+    names = corpus.names()
+    assert sorted(names) == sorted(NAMES)
+
+
+def test_adding_names_moves_no_name_to_another_side(tmp_path):
+    before = corpus_of(tmp_path, NAMES)
+    after = corpus_of(tmp_path, [f"new{i}" for i in range(300)] + NAMES[::-1])
+    for side in SPLITS:
+        assert set(getattr(before, side)) <= set(getattr(after, side))
+
+
+def test_split_shares_are_what_params_say():
+    names = [f"n{i}" for i in range(20_000)]
+    sides = np.array(split_sides(names, params_with().data))
+    # Binomial with n = 20,000 and p = 0.1: standard deviation 42.4, five of them 212.
+    assert abs((sides == "test").sum() - 2000) < 212
+    assert abs((sides == "validation").sum() - 2000) < 212
+
+
+def test_another_key_is_another_split():
+    one, other = params_with().data, params_with(data={"split_key": "other"}).data
+    assert split_sides(NAMES, one) != split_sides(NAMES, other)
+
+
+def test_name_hash_is_the_same_in_every_process():
+    assert name_hash("ana", "nomosaurus") == 13303990931892875599
+    hashes = name_hashes(["ana", "bea"], "nomosaurus")
+    assert hashes.dtype == np.uint64
+    assert name_hash("ana", "nomosaurus") in hashes.tolist()
+
+
+def test_unknown_characters_of_held_out_names_are_counted(tmp_path):
+    corpus = corpus_of(tmp_path, NAMES)
+    vocabulary = Vocabulary.from_names(["name"])
+    digits = sum(len(name) - 4 for name in corpus.test)
+    assert corpus.report(vocabulary)["unknown_test"] == digits
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("list.csv", b"", "is empty; the first line must name the columns"),
+        ("list.csv", b"name\n", "has no usable name: 0 rows read"),
+        ("list.txt", b"", "has no usable name"),
+        ("list.txt", b" \n\n", "2 dropped as empty"),
+        ("list.csv", b"town\nAna\n", "has no column 'name'; it has 'town'; set data.column"),
+        ("list.txt", b"Ana\n", "1 different names split into"),
+        ("list.txt", b"Ana\nM\xfcller\n", "line 2: not UTF-8 (byte 0xfc at offset 5)"),
+        ("list.csv", b"name\nAna,1\n", "not a well-formed CSV"),
+        ("list.csv", b'name\n"Ana\n', "not a well-formed CSV"),
+        ("list.parquet", b"PAR1", "not a readable Parquet file"),
+        ("list.xlsx", b"x", "not a known format"),
+    ],
+)
+def test_bad_list_gets_one_clear_line(tmp_path, file, content, message):
+    path = tmp_path / file
+    path.write_bytes(content)
+    with pytest.raises(ListError) as caught:
+        build_corpus(params_with(data={"path": str(path)}).data)
+    assert message in str(caught.value)
+    assert file in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_list_names_the_param():
+    with pytest.raises(ListError, match=r"not found; data\.path in params\.yaml"):
+        read_rows(REPOSITORY / "data/absent.csv", "name")
+
+
+def test_folder_without_lists(tmp_path):
+    with pytest.raises(ListError, match="holds no list"):
+        read_rows(tmp_path, "name")
+
+
+def test_lines_without_a_last_line_end():
+    assert decode_lines(b"a\nb", "x") == ["a", "b"]
+    assert decode_lines(b"a\n\n", "x") == ["a", ""]
+
+
+def test_the_default_list_is_sorted_and_each_genus_stands_once():
+    table = pd.read_csv(REPOSITORY / "data/dinosaurs.csv")
+    names = table["name"].tolist()
+    assert len(names) >= 1200
+    assert names == sorted(set(names))
+    assert table["name"].str.fullmatch("[A-Z][a-z]+").all()
+    assert set(table["clade"]) == {
+        "Theropoda",
+        "Sauropodomorpha",
+        "Thyreophora",
+        "Ornithopoda",
+        "Marginocephalia",
+        "other",
+    }

@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+from conftest import NAMES, make_model, with_fixed_logits
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.evaluation import (
+    bootstrap_ratios,
+    draw_for_evaluation,
+    evaluate,
+    exact_novelty,
+    length_distribution,
+    likelihoods,
+    sampled_novelty,
+    uniqueness,
+)
+from nomosaurus.ngram import KneserNey
+
+
+def baseline_of(model) -> KneserNey:
+    return KneserNey.fit(model.train, model.vocabulary.size, order=2)
+
+
+def test_ratio_is_sum_over_count_and_the_interval_holds_it():
+    sums = np.array([[2.0, 4.0, 6.0, 8.0]])
+    (estimate,) = bootstrap_ratios(sums, np.array([1, 1, 4, 4]), 500, seed=0)
+    assert estimate.value == 2.0
+    assert estimate.low < 2.0 < estimate.high
+
+
+def test_interval_of_names_that_are_all_alike_is_a_point():
+    (estimate,) = bootstrap_ratios(np.full((1, 9), 3.0), np.full(9, 2), 100, seed=0)
+    assert (estimate.low, estimate.value, estimate.high) == (1.5, 1.5, 1.5)
+
+
+def test_interval_is_as_wide_as_theory_says():
+    # The mean of 400 normal draws has a standard error of 1/20: the interval is +- 1.96/20.
+    draws = np.random.default_rng(0).normal(size=(1, 400))
+    (estimate,) = bootstrap_ratios(draws, np.ones(400), 4000, seed=0)
+    expected = 2 * 1.96 / 20 * draws.std()
+    assert estimate.high - estimate.low == pytest.approx(expected, rel=0.1)
+
+
+def test_a_paired_difference_is_sharper_than_its_parts():
+    generator = np.random.default_rng(0)
+    ours = generator.normal(5, 2, size=200)
+    theirs = ours + generator.normal(0.5, 0.1, size=200)
+    one, _, difference = bootstrap_ratios(
+        np.stack([ours, theirs, theirs - ours]), np.ones(200), 500, seed=0
+    )
+    assert difference.high - difference.low < (one.high - one.low) / 5
+
+
+def test_uniform_model_has_the_vocabularys_size_as_perplexity():
+    model = make_model()
+    uniform = with_fixed_logits(model, [0.0] * model.vocabulary.size)
+    names = EncodedNames.from_names(NAMES, model.vocabulary)
+    figures = likelihoods(uniform, baseline_of(model), names, 100, seed=0)
+    # Each event also shares its probability with the unknown one.
+    expected = model.vocabulary.size / (1 - model.vocabulary.unknown_mass)
+    assert figures["perplexity"] == pytest.approx(expected)
+    assert figures["bits_per_char"] == pytest.approx(math.log2(expected))
+    assert figures["nats_per_char"] == pytest.approx(math.log(expected))
+    assert figures["memory_gain_nats"] == 0
+    assert figures["gain_nats"] < 0
+
+
+def test_likelihood_of_the_empty_list_of_unknowns_is_finite():
+    model = make_model()
+    names = EncodedNames.from_names(["xyz", "ana"], model.vocabulary)
+    figures = likelihoods(model, baseline_of(model), names, 100, seed=0)
+    assert all(math.isfinite(value) for value in figures.values())
+
+
+def test_a_model_that_only_copies_has_no_novelty():
+    model = make_model(["a"])  # it says "a" whenever it says one letter
+    copying = with_fixed_logits(model, [0.0, 0.0])
+    # p("a") = 1/2 * 1/2: the only training name, so novelty is 3/4 exactly.
+    assert exact_novelty(copying) == pytest.approx(0.75)
+
+
+def test_exact_novelty_is_what_sampling_tends_to():
+    model = make_model(["ab", "ba", "a", "b"])
+    fixed = with_fixed_logits(model, [1.0, 0.0, 0.0])
+    p_end = math.e / (math.e + 2)
+    p_letter = (1 - p_end) / 2
+    expected = 1 - 2 * p_letter * p_end - 2 * p_letter**2 * p_end
+    assert exact_novelty(fixed) == pytest.approx(expected, abs=1e-6)
+    names = [name.name for name in fixed.generate(5000)]
+    # Drawn names are never empty, which has the probability p_end.
+    share = np.mean([name not in ("ab", "ba", "a", "b") for name in names])
+    assert share == pytest.approx((expected - p_end) / (1 - p_end), abs=0.04)
+
+
+def test_uniqueness_penalises_duplicates():
+    assert uniqueness(["a", "a", "b", "b"], 4) == 0.5
+    assert uniqueness(["a", "b", "b", "b"], 2) == 1.0
+    assert uniqueness(["a"] * 4, 4) == 0.25
+    assert uniqueness(["a"], 4) is None
+
+
+def test_sampled_novelty_counts_each_name_once():
+    assert sampled_novelty(["a", "a", "b", "c"], ["a", "b"]) == pytest.approx(1 / 3)
+    assert sampled_novelty(["a", "b"], ["a", "b"]) == 0
+    assert sampled_novelty([], ["a"]) is None
+
+
+def test_validity_counts_names_that_end_and_are_not_empty():
+    model = make_model(["ab", "ba"])
+    # Half of the draws end at once, and are empty.
+    fixed = with_fixed_logits(model, [math.log(2), 0.0, 0.0])
+    drawn = draw_for_evaluation(fixed, seed=0)
+    assert drawn.validity == pytest.approx(0.5, abs=0.025)
+    assert len(drawn.valid) == pytest.approx(10_000, abs=300)
+    endless = draw_for_evaluation(with_fixed_logits(model, [-1e9, 0.0, 0.0]), seed=0)
+    assert (endless.validity, endless.truncated, endless.valid) == (0.0, 1.0, [])
+
+
+def test_length_distribution_sums_to_1_and_leaves_no_gap():
+    table = length_distribution(["ab", "abcd"], ["a", "ab", "ab", "abcdef"])
+    assert table["length"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert table["training"].tolist() == [0, 0.5, 0, 0.5, 0, 0]
+    assert table["generated"].tolist() == [0.25, 0.5, 0, 0, 0, 0.25]
+
+
+def test_every_metric_has_its_key_and_no_figure_is_hidden():
+    model = make_model()
+    figures, _ = evaluate(model, baseline_of(model), model.train, 100, seed=0)
+    for likelihood in ("perplexity", "bits_per_char", "nats_per_char", "baseline_perplexity"):
+        assert figures[f"{likelihood}_low"] <= figures[likelihood] <= figures[f"{likelihood}_high"]
+    for metric in ("memory_gain_nats", "novelty", "novelty_at_10k", "uniqueness_at_1k"):
+        assert metric in figures
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["nats_per_char"]), rel=1e-3)

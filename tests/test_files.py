@@ -1,0 +1,39 @@
+import pytest
+
+from nomosaurus.errors import ArtifactError
+from nomosaurus.files import read_json, replace_folder, write_json
+
+
+def test_json_comes_back(tmp_path):
+    write_json(tmp_path / "new folder/a.json", {"b": 1, "a": None, "ñ": 0.1})
+    assert read_json(tmp_path / "new folder/a.json", "prepare") == {"b": 1, "a": None, "ñ": 0.1}
+    assert (tmp_path / "new folder/a.json").read_bytes().endswith(b"}\n")
+
+
+def test_missing_and_broken_json_name_the_stage(tmp_path):
+    with pytest.raises(ArtifactError, match='run "dvc repro train"'):
+        read_json(tmp_path / "a.json", "train")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        read_json(tmp_path / "a.json", "train")
+
+
+def test_a_folder_is_kept_when_its_successor_fails(tmp_path):
+    folder = tmp_path / "data"
+    replace_folder(folder, lambda beside: (beside / "one").touch())
+
+    def fail(beside):
+        (beside / "two").touch()
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        replace_folder(folder, fail)
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_new_folder_has_none_of_the_former_files(tmp_path):
+    folder = tmp_path / "data"
+    replace_folder(folder, lambda beside: (beside / "one").touch())
+    replace_folder(folder, lambda beside: (beside / "two").touch())
+    assert [path.name for path in folder.iterdir()] == ["two"]

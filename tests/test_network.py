@@ -1,0 +1,183 @@
+"""B batch, T time steps, V vocabulary, H hidden, L layers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import params_with
+
+from nomosaurus.network import RecurrentNetwork, masked_cross_entropy
+from nomosaurus.vocabulary import Vocabulary
+
+V, H = 5, 7
+CELLS = ["rnn", "gru", "lstm"]
+
+
+def make(cell: str, num_layers: int = 1) -> RecurrentNetwork:
+    params = params_with(model={"cell": cell, "hidden_size": H, "num_layers": num_layers}).model
+    network = RecurrentNetwork(params, V).double()
+    network.initialise(torch.Generator().manual_seed(0))
+    with torch.no_grad():  # so that a bias that is left out would be seen
+        for name, parameter in network.named_parameters():
+            if name.endswith(("b_a", "b_y")):
+                parameter.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+    return network.eval()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def in_numpy(network: RecurrentNetwork, ids: list[int]) -> np.ndarray:
+    """y_1 to y_T by the equations, with true one-hot vectors; shape (T, V)."""
+    weights = {name: p.detach().numpy() for name, p in network.named_parameters()}
+    layers = network.params.num_layers
+    a = [np.zeros(H) for _ in range(layers)]
+    c = [np.zeros(H) for _ in range(layers)]
+    one_hot = Vocabulary(tuple("abcd"), 0.1).one_hot(ids)  # (T, V)
+    predictions = []
+    for x in one_hot.astype(np.float64):
+        for i in range(layers):
+            W_ax, W_aa, b_a = (weights[f"layers.{i}.{n}"] for n in ("W_ax", "W_aa", "b_a"))
+            if network.params.cell == "rnn":
+                a[i] = np.tanh(W_aa @ a[i] + W_ax @ x + b_a)
+            elif network.params.cell == "gru":
+                rx, zx, nx = np.split(W_ax @ x + b_a, 3)
+                ra, za, na = np.split(W_aa @ a[i], 3)
+                r, z = sigmoid(rx + ra), sigmoid(zx + za)
+                a[i] = (1 - z) * np.tanh(nx + r * na) + z * a[i]
+            else:
+                admit, forget, g, show = np.split(W_aa @ a[i] + W_ax @ x + b_a, 4)
+                c[i] = sigmoid(forget) * c[i] + sigmoid(admit) * np.tanh(g)
+                a[i] = sigmoid(show) * np.tanh(c[i])
+            x = a[i]
+        predictions.append(softmax(weights["W_ya"] @ x + weights["b_y"]))
+    return np.array(predictions)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("ids", [[0], [0, 3, 1, 4, 4, 2]])
+def test_step_unroll_and_the_equations_agree(cell, num_layers, ids):
+    network = make(cell, num_layers)
+    expected = in_numpy(network, ids)  # (T, V)
+    unrolled = network.unroll(torch.tensor([ids])).softmax(-1)  # (1, T, V)
+    assert unrolled.shape == (1, len(ids), V)
+    np.testing.assert_allclose(unrolled[0].detach(), expected, atol=1e-12)
+    state = network.initial_state(1)
+    for i, y in zip(ids, expected, strict=True):
+        logits, state = network.step(torch.tensor([i]), state)
+        assert logits.shape == (1, V)
+        np.testing.assert_allclose(logits[0].softmax(-1).detach(), y, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_parameter_learns_and_the_state_above_all(cell):
+    network = make(cell)
+    network.unroll(torch.tensor([[0, 1, 2, 3]])).log_softmax(-1)[0, -1, 0].backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().max() > 1e-6, name
+    assert network.layers[0].W_aa.grad.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_last_prediction_depends_on_the_first_character(cell):
+    network = make(cell)
+    one, other = network.unroll(torch.tensor([[1, 2, 2, 2], [3, 2, 2, 2]]))[:, -1]
+    assert (one - other).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_forgetting_leaves_only_the_character_itself(cell):
+    network = make(cell)
+    logits = network.unroll(torch.tensor([[1, 2, 2, 3]]), forget=True)[0]  # (T, V)
+    assert torch.equal(logits[1], logits[2])
+    alone = network.unroll(torch.tensor([[3]]))[0, 0]
+    torch.testing.assert_close(logits[3], alone)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_changes_nothing_before_it(cell):
+    network = make(cell)
+    short = network.unroll(torch.tensor([[0, 1, 2]]))
+    padded = network.unroll(torch.tensor([[0, 1, 2, 0, 0]]))[:, :3]
+    torch.testing.assert_close(short, padded)
+
+
+def test_unknown_character_is_a_one_hot_row_of_zeros():
+    network = make("rnn")
+    weights = dict(network.named_parameters())
+    a = torch.tanh(weights["layers.0.b_a"])
+    expected = weights["W_ya"] @ a + weights["b_y"]
+    torch.testing.assert_close(network.unroll(torch.tensor([[V]]))[0, 0], expected)
+
+
+def test_a_name_has_one_dropout_mask_for_all_time_steps():
+    params = params_with(
+        model={"cell": "rnn", "hidden_size": 1000, "state_dropout": 0.3, "dropout": 0.2}
+    ).model
+    masks = RecurrentNetwork(params, V).dropout_masks(4, torch.Generator().manual_seed(0))
+    assert masks.state.shape == masks.output.shape == (1, 4, 1000)
+    # 4,000 draws with p = 0.3: standard deviation of the share 0.0072, five of them 0.036.
+    assert abs((masks.state == 0).double().mean() - 0.3) < 0.036
+    assert abs((masks.output == 0).double().mean() - 0.2) < 0.032
+    assert masks.state.max() == pytest.approx(1 / 0.7)
+    assert not torch.equal(masks.state[0, 0], masks.state[0, 1])
+
+
+def test_dropping_the_whole_state_is_forgetting_it():
+    network = make("rnn")  # gates would also carry a_{t-1} past W_aa
+    ids = torch.tensor([[1, 2, 3]])
+    zero = torch.zeros(1, 1, H, dtype=torch.double)
+    masks = network.dropout_masks(1, torch.Generator())._replace(state=zero, output=zero + 1)
+    torch.testing.assert_close(network.unroll(ids, masks), network.unroll(ids, forget=True))
+
+
+def test_masked_loss_equals_a_loop_over_single_names():
+    network = make("gru")
+    names = [[1, 2, 3, 4], [2], [4, 4]]
+    inputs = torch.zeros(3, 5, dtype=torch.long)
+    targets = torch.full((3, 5), 3)  # padding with a letter, which must not count
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    total, count = 0.0, 0
+    for row, name in enumerate(names):
+        inputs[row, : len(name) + 1] = torch.tensor([0, *name])
+        targets[row, : len(name) + 1] = torch.tensor([*name, 0])
+        mask[row, : len(name) + 1] = True
+        log_probs = network.unroll(torch.tensor([[0, *name]])).log_softmax(-1)[0]
+        total -= sum(log_probs[t, i].item() for t, i in enumerate([*name, 0]))
+        count += len(name) + 1
+    loss = masked_cross_entropy(network.unroll(inputs), targets, mask)
+    assert loss.item() == pytest.approx(total / count, abs=1e-12)
+
+
+def test_loss_of_equal_logits_is_the_logarithm_of_the_vocabulary():
+    loss = masked_cross_entropy(
+        torch.zeros(2, 3, V), torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 3, dtype=bool)
+    )
+    assert loss.item() == pytest.approx(math.log(V))
+
+
+def test_loss_over_nothing_is_refused():
+    with pytest.raises(ValueError, match="selects no character"):
+        masked_cross_entropy(
+            torch.zeros(1, 1, V), torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=bool)
+        )
+
+
+def test_number_of_parameters_is_what_the_shapes_say():
+    # LSTM: 4 H (V + H + 1), and the output V (H + 1).
+    assert make("lstm").num_parameters == 4 * H * (V + H + 1) + V * (H + 1)
+
+
+def test_lstm_starts_out_remembering():
+    params = params_with(model={"cell": "lstm", "hidden_size": H}).model
+    network = RecurrentNetwork(params, V)
+    network.initialise(torch.Generator().manual_seed(0))
+    assert network.layers[0].b_a.view(4, H)[1].tolist() == [1.0] * H

@@ -1,0 +1,280 @@
+"""The real stages, run by DVC on a small list in a clone of this checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["prepare", "train", "evaluate", "sample"]
+OUTPUTS = [
+    "dvc.lock",
+    "metrics/prepare.json",
+    "metrics/train.json",
+    "metrics/evaluate.json",
+    "plots/learning_curve.csv",
+    "plots/lengths.csv",
+    "samples/names.csv",
+    "models/model.safetensors",
+]
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command as a person in the activated environment would."""
+    binaries = str(Path(sys.executable).parent)
+    settings = {
+        "PATH": binaries + os.pathsep + os.environ["PATH"],
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    for role in ("AUTHOR", "COMMITTER"):
+        settings |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@example.invalid"}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))
+    }
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env=clean | settings | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def succeed(folder: Path, *arguments: str, **environment: str) -> str:
+    result = command(folder, *arguments, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def set_params(folder: Path, **values) -> None:
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    for key, value in values.items():
+        section, _, name = key.partition("__")
+        if name:
+            params[section][name] = value
+        else:
+            params[section] = value
+    yaml.dump(params, folder / "params.yaml")
+
+
+def clone(folder: Path) -> Path:
+    """This checkout as it stands, committed or not, without what git ignores."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in listing.decode().split("\0"):
+        if name and (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, folder / name)
+    names = pd.read_csv(REPOSITORY / "data/dinosaurs.csv")["name"].iloc[::4]
+    (folder / "small.txt").write_text("\n".join(names) + "\n", "utf-8")
+    set_params(
+        folder,
+        data__path="small.txt",
+        model__hidden_size=16,
+        train__max_epochs=2,
+        train__device="cpu",
+        evaluate__bootstrap_samples=100,
+        sample__count=15,
+    )
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    succeed(folder, "git", "init", "-q")
+    succeed(folder, "git", "add", "-A")
+    succeed(folder, "git", "commit", "-qm", "small list")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A clone, in a path with a space, in which the pipeline has run."""
+    folder = clone(tmp_path_factory.mktemp("a checkout"))
+    succeed(folder, "dvc", "repro")
+    succeed(folder, "git", "add", "-A")
+    succeed(folder, "git", "commit", "-qm", "run")
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    """A copy of the finished clone, for a test to change."""
+    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Every output, prepared data included, by path."""
+    paths = [folder / name for name in OUTPUTS]
+    paths += [path for path in (folder / "data/prepared").rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_every_output_is_made_and_says_what_it_should(finished):
+    assert state(finished)
+    prepared = json.loads((finished / "metrics/prepare.json").read_text())
+    assert prepared["rows_read"] == prepared["names_kept"] == 346
+    evaluated = json.loads((finished / "metrics/evaluate.json").read_text())
+    assert 1 < evaluated["baseline_perplexity"] < evaluated["perplexity"] < 27
+    names = pd.read_csv(finished / "samples/names.csv", keep_default_na=False)
+    assert len(names) == 15
+    assert names["new"].all()
+    curve = pd.read_csv(finished / "plots/learning_curve.csv")
+    assert curve["epoch"].tolist() == [1, 2]
+
+
+def test_model_and_data_lie_in_the_cache_and_the_rest_in_git(finished):
+    tracked = succeed(finished, "git", "ls-files").splitlines()
+    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors"}
+    assert not any(name.startswith("data/prepared/") for name in tracked)
+    assert not any("mlflow" in name or "mlartifacts" in name for name in tracked)
+
+
+def test_a_second_run_does_nothing(finished):
+    before = state(finished)
+    said = succeed(finished, "dvc", "repro")
+    assert "up to date" in said
+    assert "Running stage" not in said
+    assert state(finished) == before
+    assert succeed(finished, "git", "status", "--porcelain") == ""
+
+
+def test_the_same_commit_gives_the_same_bytes_in_another_clone(finished, tmp_path):
+    succeed(finished, "git", "clone", "-q", ".", str(tmp_path / "other"))
+    other = tmp_path / "other"
+    succeed(other, "dvc", "repro", OMP_NUM_THREADS="2", PYTHONHASHSEED="7")
+    assert state(other) == state(finished)
+    assert succeed(other, "git", "status", "--porcelain") == ""
+
+
+def test_one_model_has_one_run_in_the_store(finished):
+    code = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+runs = mlflow.search_runs(experiment_names=["nomosaurus"], output_format="list")
+assert len(runs) == 1, runs
+run = runs[0]
+for key in ("train_nats", "validation_nats", "perplexity", "novelty", "memory_gain_nats"):
+    assert key in run.data.metrics, key
+for key in ("seed", "model.cell", "data.path", "evaluate.max_order", "sample.temperature"):
+    assert key in run.data.params, key
+for stage in ("train", "evaluate", "sample"):
+    assert f"dvc.stage.{stage}" in run.data.tags
+names = {dataset.dataset.name: dataset.dataset.digest for dataset in run.inputs.dataset_inputs}
+assert set(names) == {"small.txt", "data/prepared"}, names
+assert open("dvc.lock").read().count(names["data/prepared"]) > 0
+folders = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+assert {"metrics", "plots", "samples"} <= folders, folders
+"""
+    succeed(finished, "python", "-W", "ignore", "-c", code)
+
+
+def test_experiments_run_elsewhere_but_log_to_the_same_store(project):
+    succeed(project, "dvc", "exp", "run", "--temp", "-n", "small-rnn", "-S", "model.cell=rnn")
+    code = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+runs = mlflow.search_runs(experiment_names=["nomosaurus"], output_format="list")
+rnn = [run for run in runs if run.data.params["model.cell"] == "rnn"]
+assert [run.info.run_name for run in rnn] == ["small-rnn"], runs
+assert rnn[0].data.tags["dvc.experiment"] == "small-rnn"
+assert "perplexity" in rnn[0].data.metrics
+"""
+    succeed(project, "python", "-W", "ignore", "-c", code)
+
+
+def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
+    set_params(project, sample__temperature=0.7)
+    assert stages_run(project) == ["prepare", "sample"]  # prepare checks all of params.yaml
+    set_params(project, evaluate__max_order=3)
+    assert stages_run(project) == ["prepare", "evaluate"]
+    set_params(project, model__hidden_size=12)
+    assert stages_run(project) == STAGES
+
+
+def stages_run(project: Path) -> list[str]:
+    said = succeed(project, "dvc", "repro")
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in said]
+
+
+def bad_bytes(project: Path) -> None:
+    (project / "small.txt").write_bytes(b"ana\nM\xfcller\n")
+
+
+def no_such_column(project: Path) -> None:
+    (project / "small.csv").write_text("town\nana\n")
+    set_params(project, data__path="small.csv")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: (p / "small.txt").write_text(""), "small.txt has no usable name"),
+        (lambda p: (p / "small.txt").write_text("ana\n"), "1 different names split into"),
+        (bad_bytes, "small.txt, line 2: not UTF-8"),
+        (no_such_column, "small.csv has no column 'name'"),
+        (lambda p: (p / "small.txt").unlink(), "small.txt"),
+        (lambda p: set_params(p, model__hidden_size="big"), "model.hidden_size must be a whole"),
+        (lambda p: set_params(p, train__lerning_rate=1), "did you mean learning_rate?"),
+        (lambda p: set_params(p, sample__temperature=-1), "sample.temperature must be greater"),
+    ],
+    ids=["empty", "one-name", "bytes", "column", "missing", "type", "unknown-key", "range"],
+)
+def test_bad_input_stops_the_pipeline_and_leaves_all_outputs(project, spoil, message):
+    before = state(project)
+    spoil(project)
+    result = command(project, "dvc", "repro")
+    assert result.returncode != 0
+    said = result.stdout + result.stderr
+    assert message in said
+    assert "Traceback" not in said
+    assert state(project) == before
+
+
+def test_a_prefix_never_seen_is_refused_by_the_sample_stage(project):
+    set_params(project, sample__prefix="ñ")
+    result = command(project, "dvc", "repro")
+    assert result.returncode != 0
+    assert "error: the prefix 'ñ' has the character 'ñ'" in result.stderr
+
+
+def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
+    path = project / "models/model.safetensors"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:500])
+    for stage in ("evaluate", "sample"):
+        outputs = ["metrics/evaluate.json", "plots/lengths.csv", "samples/names.csv"]
+        before = [(project / name).read_bytes() for name in outputs]
+        arguments = {
+            "evaluate": ["params.yaml", "data/prepared", str(path), *outputs[:2]],
+            "sample": ["params.yaml", str(path), outputs[2]],
+        }[stage]
+        result = command(project, "python", f"pipeline/{stage}.py", *arguments)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert "is cut short" in result.stderr
+        assert [(project / name).read_bytes() for name in outputs] == before
+
+
+def test_dvcs_own_commands_read_the_projects_files(project):
+    assert "perplexity" in succeed(project, "dvc", "metrics", "show")
+    assert "prepare" in succeed(project, "dvc", "dag")
+    set_params(project, model__hidden_size=12)
+    assert "model.hidden_size" in succeed(project, "dvc", "params", "diff")
+    succeed(project, "dvc", "plots", "show")
+    page = (project / "dvc_plots/index.html").read_text()
+    assert "nats per character" in page

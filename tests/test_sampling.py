@@ -1,0 +1,116 @@
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, with_fixed_logits
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.sampling import BLOCK, Drawing, choose, draw_samples, restrict
+from nomosaurus.training import name_nats
+
+LOGITS = torch.tensor([[1.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
+
+
+def first(model, count, seed=0, **drawing):
+    return list(islice(draw_samples(model.network, Drawing(**drawing), seed), count))
+
+
+def test_temperature_worked_by_hand():
+    # Logits 0 and log 4 at temperature 2: 1 and 4 ** 0.5 = 2, so one third and two thirds.
+    logits = torch.tensor([[0.0, math.log(4)]])
+    expected = torch.tensor([[1 / 3, 2 / 3]])
+    torch.testing.assert_close(restrict(logits, Drawing(temperature=2)), expected)
+
+
+def test_top_k_leaves_the_k_likeliest_in_proportion():
+    probabilities = restrict(LOGITS, Drawing(top_k=2))
+    assert (probabilities > 0).tolist() == [[False, True, False, True], [True, True, False, False]]
+    plain = restrict(LOGITS, Drawing())
+    assert probabilities[0, 3] / probabilities[0, 1] == pytest.approx(
+        (plain[0, 3] / plain[0, 1]).item()
+    )
+
+
+def test_top_p_leaves_the_fewest_that_reach_it():
+    # Softmax of 1, 2, 0, 3: 0.087, 0.237, 0.032, 0.644. To reach 0.7 it takes two, and for
+    # 0.64 one is enough. Of four equal quarters, 0.7 takes three.
+    kept = (restrict(LOGITS, Drawing(top_p=0.7)) > 0).sum(1)
+    assert kept.tolist() == [2, 3]
+    assert (restrict(LOGITS, Drawing(top_p=0.64)) > 0).sum(1).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("drawing", [Drawing(top_k=1), Drawing(top_p=1e-9), Drawing(top_k=99)])
+def test_some_character_is_always_left(drawing):
+    torch.testing.assert_close(restrict(LOGITS, drawing).sum(1), torch.ones(2))
+
+
+def test_choice_inverts_the_distribution():
+    probabilities = torch.tensor([[0.0, 0.25, 0.0, 0.75]] * 5, dtype=torch.double)
+    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.9, np.nextafter(1, 0)], dtype=torch.double)
+    assert choose(probabilities, uniform).tolist() == [1, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("count", [1, 10, BLOCK, BLOCK + 1])
+def test_fewer_samples_are_the_head_of_more(count):
+    model = make_model()
+    many = first(model, 2 * BLOCK + 50)
+    for one, other in zip(first(model, count), many, strict=False):
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.log_prob == other.log_prob
+
+
+def test_drawing_may_begin_at_any_number():
+    model = make_model()
+    many = first(model, BLOCK + 20)
+    later = list(islice(draw_samples(model.network, Drawing(), 0, start=BLOCK - 5), 25))
+    assert [s.ids.tolist() for s in later] == [s.ids.tolist() for s in many[BLOCK - 5 :]]
+
+
+def test_seeds_give_different_names():
+    model = make_model()
+    names = {tuple(s.ids.tolist()) for seed in range(3) for s in first(model, 3, seed)}
+    assert len(names) > 3
+
+
+def test_frequencies_follow_the_distribution():
+    # Every step: the end 0.5, a 0.3, b 0.2. So "" is drawn with 0.5, "a" with 0.15.
+    model = make_model(["ab", "ba"])
+    fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
+    drawn = [tuple(s.ids.tolist()) for s in first(fixed, 20_000)]
+    for ids, p in {(): 0.5, (1,): 0.15, (2,): 0.1, (1, 2): 0.03}.items():
+        deviation = np.sqrt(p * (1 - p) / len(drawn))
+        assert abs(drawn.count(ids) / len(drawn) - p) < 5 * deviation
+
+
+def test_log_probability_is_the_networks_own():
+    model = make_model()
+    samples = first(model, 300, temperature=0.7, top_k=3, prefix=(1, 2))
+    assert any(s.ended for s in samples)
+    for sample in samples:
+        if sample.ended:
+            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]))
+            assert -sample.log_prob == pytest.approx(name_nats(model.network, name)[0], abs=1e-4)
+
+
+def test_every_name_begins_with_the_prefix():
+    assert all(s.ids[:2].tolist() == [3, 1] for s in first(make_model(), 50, prefix=(3, 1)))
+
+
+def test_a_name_at_the_limit_is_marked_unless_it_ends_there():
+    model = make_model(["ab", "ba"])
+    endless = with_fixed_logits(model, [-1e9, 0.0, 0.0])
+    for sample in first(endless, 5, max_length=4):
+        assert len(sample.ids) == 4
+        assert not sample.ended
+    likely_end = with_fixed_logits(model, [0.0, 0.0, 0.0])
+    full = [s for s in first(likely_end, 2000, max_length=2) if len(s.ids) == 2]
+    # With room for two letters, a third of those with two end right there.
+    share = np.mean([s.ended for s in full])
+    assert abs(share - 1 / 3) < 5 * np.sqrt(2 / 9 / len(full))
+
+
+def test_prefix_as_long_as_the_limit():
+    samples = first(make_model(), 20, prefix=(1, 1), max_length=2)
+    assert all(s.ids.tolist() == [1, 1] for s in samples)

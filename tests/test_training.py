@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import NAMES, params_with
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.errors import DeviceError, DivergenceError
+from nomosaurus.network import RecurrentNetwork
+from nomosaurus.training import choose_device, mean_nats, name_nats, train_network
+from nomosaurus.vocabulary import Vocabulary
+
+CPU = torch.device("cpu")
+VOCABULARY = Vocabulary.from_names(NAMES)
+TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
+VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
+
+
+def train(seed=1, model=None, on_epoch=lambda epoch: None, data=(TRAIN, VALIDATION), **values):
+    params = params_with(
+        model={"cell": "gru", "hidden_size": 16, "num_layers": 1} | (model or {}),
+        train={"max_epochs": 3, "patience": 50, "batch_size": 4, "device": "cpu"} | values,
+    )
+    return train_network(
+        *data, VOCABULARY.size, params.model, params.train, seed, CPU, on_epoch=on_epoch
+    )
+
+
+def weights(training) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in training.network.parameters()])
+
+
+def test_loss_before_training_is_near_the_logarithm_of_the_vocabulary():
+    training = train(max_epochs=1, learning_rate=1e-9)
+    assert training.epochs[0].validation_nats == pytest.approx(math.log(VOCABULARY.size), abs=0.1)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_three_names_can_be_memorised(cell):
+    names = EncodedNames.from_names(["ana", "bela", "nana"], VOCABULARY)
+    training = train(
+        model={"cell": cell, "hidden_size": 32, "dropout": 0.0, "state_dropout": 0.0},
+        data=(names, names),
+        max_epochs=250,
+        learning_rate=0.02,
+        weight_decay=0.0,
+        average_decay=0.5,
+    )
+    # The first character is one of three, so log 3 a name cannot be learnt away.
+    per_name = np.exp(-name_nats(training.network, names))
+    assert per_name.sum() > 0.97
+    assert per_name.min() > 0.25
+
+
+def test_same_seed_same_weights_another_seed_others():
+    assert torch.equal(weights(train(seed=1)), weights(train(seed=1)))
+    assert not torch.equal(weights(train(seed=1)), weights(train(seed=2)))
+
+
+def test_the_best_epoch_is_kept():
+    training = train(max_epochs=60, learning_rate=0.1)
+    losses = [epoch.validation_nats for epoch in training.epochs]
+    assert training.best.validation_nats == min(losses)
+    assert training.best.number == int(np.argmin(losses)) + 1
+    assert mean_nats(training.network, VALIDATION) == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_training_stops_when_validation_does_not_improve():
+    training = train(max_epochs=500, patience=4, learning_rate=0.1)
+    assert len(training.epochs) < 500
+    assert len(training.epochs) - training.best.number == 4
+
+
+def test_every_epoch_is_reported_as_it_ends():
+    seen = []
+    training = train(on_epoch=seen.append)
+    assert seen == training.epochs
+    assert training.curve()["epoch"].tolist() == [1, 2, 3]
+    assert training.summary()["epochs"] == 3
+
+
+def test_loss_that_is_no_number_stops_with_advice(monkeypatch):
+    monkeypatch.setattr("nomosaurus.training.mean_nats", lambda network, names: math.nan)
+    with pytest.raises(DivergenceError, match=r"lower train\.learning_rate"):
+        train()
+
+
+def test_validation_does_not_depend_on_the_order_of_names():
+    network = RecurrentNetwork(params_with().model, VOCABULARY.size)
+    network.initialise(torch.Generator().manual_seed(0))
+    forward = name_nats(network, EncodedNames.from_names(NAMES, VOCABULARY))
+    backward = name_nats(network, EncodedNames.from_names(NAMES[::-1], VOCABULARY))
+    np.testing.assert_allclose(forward, backward[::-1], rtol=1e-6)
+
+
+def test_corpus_loss_is_sum_over_count_and_not_a_mean_of_means():
+    network = RecurrentNetwork(params_with().model, VOCABULARY.size)
+    network.initialise(torch.Generator().manual_seed(0))
+    names = EncodedNames.from_names(["a", "belanabelana"], VOCABULARY)
+    nats = name_nats(network, names)
+    assert mean_nats(network, names) == pytest.approx(nats.sum() / (2 + 13))
+
+
+def test_device_that_is_not_there_is_refused_in_one_line():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the GPU that the test wants to miss")
+    with pytest.raises(DeviceError, match=r"train\.device is 'cuda'"):
+        choose_device("cuda")
+
+
+def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
