@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nomosaurus.training import Epoch
 
 EXPERIMENT = "nomosaurus"
 MODEL_TAG = "model_sha256"
+VIEW = {"mlflow.experimentKind": "custom_model_development"}  # how the UI opens it
 SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -208,14 +209,14 @@ def _open_store() -> None:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if elsewhere:
-        mlflow.set_experiment(EXPERIMENT)
-        return
-    # Two processes that make the tables at the same time break each other.
-    with FileLock(root / "mlflow.db.lock"):
+    artifacts = None
+    if not elsewhere:
         mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
+        artifacts = (root / "mlartifacts").as_uri()
+    # Two processes that make the tables at the same time break each other.
+    with nullcontext() if elsewhere else FileLock(root / "mlflow.db.lock"):
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            mlflow.create_experiment(EXPERIMENT, (root / "mlartifacts").as_uri())
+            mlflow.create_experiment(EXPERIMENT, artifacts, VIEW)
         mlflow.set_experiment(EXPERIMENT)
 
 
@@ -230,16 +231,17 @@ def _start_run(stage: str, recipe: Recipe) -> None:
     dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
     experiment = os.environ.get("DVC_EXP_NAME", "")
     shape = f"{recipe.model.cell}-{recipe.model.hidden_size}"
+    tags = {
+        "git.commit": commit,
+        "git.dirty": str(dirty).lower(),
+        "mlflow.source.git.commit": commit,
+        "dvc.experiment": experiment,
+        f"dvc.stage.{stage}": "done",
+        "nomosaurus.version": __version__,
+    }
     mlflow.start_run(
         run_name=experiment or f"{shape}-{commit[:7] or 'nogit'}-{digest[:4]}",
-        tags={
-            "git.commit": commit,
-            "git.dirty": str(dirty).lower(),
-            "mlflow.source.git.commit": commit,
-            "dvc.experiment": experiment,
-            f"dvc.stage.{stage}": "done",
-            "nomosaurus.version": __version__,
-        },
+        tags={name: value for name, value in tags.items() if value},
     )
     mlflow.log_params(params)
     for context, path, digest in _dvc_datasets():
