@@ -37,6 +37,9 @@ SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
 }
+NOT_OUTPUTS = [  # what the pipeline itself rewrites makes no checkout dirty
+    f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots", "samples")
+]
 SERVING = Path(__file__).with_name("serving.py")
 
 
@@ -228,12 +231,12 @@ def _start_run(stage: str, recipe: Recipe) -> None:
     params = flat_params(recipe)
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
     commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)
     experiment = os.environ.get("DVC_EXP_NAME", "")
     shape = f"{recipe.model.cell}-{recipe.model.hidden_size}"
     tags = {
         "git.commit": commit,
-        "git.dirty": str(dirty).lower(),
+        "git.dirty": str(bool(changed)).lower(),
         "mlflow.source.git.commit": commit,
         "dvc.experiment": experiment,
         f"dvc.stage.{stage}": "done",
