@@ -13,24 +13,18 @@ from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation import evaluate
 from nomosaurus.files import write_json, write_table
 from nomosaurus.model_file import load_model
-from nomosaurus.ngram import choose_order
 from nomosaurus.params import load_params
 from nomosaurus.training import make_repeatable
 
 
 @one_line_errors()
 def main(params: Path, prepared: Path, model: Path, metrics: Path, lengths: Path) -> None:
-    """Score the test names with the network and the n-gram, and measure drawn names."""
+    """Score the test names, with the n-gram beside it, and measure drawn names."""
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    train, validation = load_split(prepared, "train"), load_split(prepared, "validation")
-    vocab_size = trained.vocabulary.size
-    baseline = choose_order(train, validation, vocab_size, values.evaluate.max_order)
     test = load_split(prepared, "test")
-    figures, length_table = evaluate(
-        trained, baseline, test, values.evaluate.bootstrap_samples, values.seed
-    )
+    figures, length_table = evaluate(trained, test, values.evaluate.bootstrap_samples, values.seed)
     write_json(metrics, figures)
     write_table(lengths, length_table)
     with tracking.model_run("evaluate", model, trained) as run:

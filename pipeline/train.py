@@ -1,4 +1,4 @@
-"""Stage `train`: a recurrent network learns the training names."""
+"""Stage `train`: recurrent networks learn the training names."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,15 @@ import typer
 
 from nomosaurus import tracking
 from nomosaurus.dataset import load_known_hashes, load_split, load_vocabulary
+from nomosaurus.ensemble import Task, learning_curve, train_members, training_summary
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import write_json, write_table
+from nomosaurus.mixture import fit_mixture
 from nomosaurus.model import NameModel, Recipe
 from nomosaurus.model_file import save_model
 from nomosaurus.params import load_params
 from nomosaurus.progress import training_progress
-from nomosaurus.training import choose_device, make_repeatable, train_network
+from nomosaurus.training import choose_device, make_repeatable
 
 
 @one_line_errors()
@@ -28,28 +30,30 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     known_hashes = load_known_hashes(prepared)
     make_repeatable(recipe.train.num_threads)
     device = choose_device(recipe.train.device)
+    task = Task(train, validation, vocabulary.size, recipe.model, recipe.train, device)
     with (
         tracking.training_run("train", recipe) as run,
-        training_progress(recipe.train.max_epochs) as progress,
+        training_progress(recipe.model.members, recipe.train.max_epochs) as progress,
     ):
-        training = train_network(
-            train,
-            validation,
-            vocabulary.size,
-            recipe.model,
-            recipe.train,
+        trainings = train_members(
+            task,
             recipe.seed,
-            device,
-            on_epoch=lambda epoch: (progress.on_epoch(epoch), run.log_epoch(epoch)),
-            on_batch=progress.on_batch,
+            on_epoch=lambda member, epoch: (
+                progress.on_epoch(member, epoch),
+                run.log_epoch(member, epoch),
+            ),
+            on_progress=progress.on_progress,
         )
-        trained = NameModel(
-            training.network, vocabulary, train, known_hashes, recipe, training.best
-        )
+        networks = [training.network for training in trainings]
+        mixture = fit_mixture(networks, train, validation, recipe.model)
+        best_epochs = [training.best for training in trainings]
+        trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, best_epochs)
+        summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
-        write_json(metrics, training.summary())
-        write_table(curve, training.curve())
-        run.log_model(model, trained)
+        write_json(metrics, summary)
+        write_table(curve, learning_curve(trainings))
+        run.log_model(model)
+        run.log_metrics(summary)
         run.log_files(metrics, curve)
 
 

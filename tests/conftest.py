@@ -10,8 +10,10 @@ from ruamel.yaml import YAML
 
 from nomosaurus.corpus import name_hashes
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.mixture import Mixture
 from nomosaurus.model import NameModel, Recipe
 from nomosaurus.network import RecurrentNetwork
+from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Params, parse_params
 from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
@@ -37,31 +39,34 @@ def params_with(**sections: dict) -> Params:
 
 def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
     """An untrained model on a small list; same arguments, same weights."""
-    params = params_with(
-        data={"max_length": 12},
-        model={"cell": "gru", "hidden_size": 8, "num_layers": 1} | model_params,
-    )
+    small = {"cell": "gru", "hidden_size": 8, "num_layers": 1, "members": 2}
+    params = params_with(data={"max_length": 12}, model=small | model_params)
     vocabulary = Vocabulary.from_names(names)
-    network = RecurrentNetwork(params.model, vocabulary.size)
-    network.initialise(torch.Generator().manual_seed(3))
+    train = EncodedNames.from_names(names, vocabulary)
+    networks = []
+    for member in range(params.model.members):
+        network = RecurrentNetwork(params.model, vocabulary.size)
+        network.initialise(torch.Generator().manual_seed(member))
+        networks.append(network.eval())
     return NameModel(
-        network.eval(),
+        Mixture(networks, KneserNey.fit(train, vocabulary.size, order=3), 0.3),
         vocabulary,
-        EncodedNames.from_names(names, vocabulary),
+        train,
         name_hashes(names, params.data.split_key),
         Recipe(params.seed, params.data, params.model, params.train),
-        Epoch(1, 2.0, 2.1, True),
+        [Epoch(1, 2.0, 2.1, True)] * params.model.members,
     )
 
 
 def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
     """The same model, saying the same logits (one for each id) at every step."""
-    network = RecurrentNetwork(model.network.params, model.network.vocab_size)
+    network = RecurrentNetwork(model.recipe.model, model.vocabulary.size)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
         network.b_y.copy_(torch.tensor(logits))
-    return replace(model, network=network.eval())
+    networks = [network.eval()] * model.recipe.model.members
+    return replace(model, mixture=Mixture(networks, model.mixture.ngram, 0.0))
 
 
 @pytest.fixture

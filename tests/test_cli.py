@@ -80,7 +80,7 @@ def test_score_shows_a_table_with_the_nearest_name(run):
 def test_info_names_network_list_and_training(run):
     code, out, _ = run("info")
     assert code == 0
-    for part in ("gru", "10 names", "sha256", "best epoch 1"):
+    for part in ("2 gru", "10 names", "sha256", "kept epoch 1", "3-gram, weight 0.3"):
         assert part in out
 
 

@@ -8,13 +8,12 @@ from conftest import make_model, with_fixed_logits
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.sampling import BLOCK, Drawing, choose, draw_samples, restrict
-from nomosaurus.training import name_nats
 
 LOGITS = torch.tensor([[1.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
 
 
 def first(model, count, seed=0, **drawing):
-    return list(islice(draw_samples(model.network, Drawing(**drawing), seed), count))
+    return list(islice(draw_samples(model.mixture, Drawing(**drawing), seed), count))
 
 
 def test_temperature_worked_by_hand():
@@ -64,7 +63,7 @@ def test_fewer_samples_are_the_head_of_more(count):
 def test_drawing_may_begin_at_any_number():
     model = make_model()
     many = first(model, BLOCK + 20)
-    later = list(islice(draw_samples(model.network, Drawing(), 0, start=BLOCK - 5), 25))
+    later = list(islice(draw_samples(model.mixture, Drawing(), 0, start=BLOCK - 5), 25))
     assert [s.ids.tolist() for s in later] == [s.ids.tolist() for s in many[BLOCK - 5 :]]
 
 
@@ -84,14 +83,14 @@ def test_frequencies_follow_the_distribution():
         assert abs(drawn.count(ids) / len(drawn) - p) < 5 * deviation
 
 
-def test_log_probability_is_the_networks_own():
+def test_log_probability_is_the_models_own():
     model = make_model()
     samples = first(model, 300, temperature=0.7, top_k=3, prefix=(1, 2))
     assert any(s.ended for s in samples)
     for sample in samples:
         if sample.ended:
             name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]))
-            assert -sample.log_prob == pytest.approx(name_nats(model.network, name)[0], abs=1e-4)
+            assert -sample.log_prob == pytest.approx(model.mixture.name_nats(name)[0], abs=1e-4)
 
 
 def test_every_name_begins_with_the_prefix():

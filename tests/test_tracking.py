@@ -34,9 +34,9 @@ def trained(store):
     path = store / "model.safetensors"
     save_model(path, model)
     with tracking.training_run("train", model.recipe) as run:
-        run.log_epoch(Epoch(1, 2.5, 2.6, True))
-        run.log_epoch(Epoch(2, 2.4, 2.7, False))
-        run.log_model(path, model)
+        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.log_epoch(0, Epoch(2, 2.4, 2.7, False))
+        run.log_model(path)
     return path, model
 
 
@@ -59,7 +59,7 @@ def test_one_model_has_one_run_with_all_that_belongs_to_it(trained, store):
     import mlflow
 
     client = mlflow.MlflowClient()
-    history = client.get_metric_history(run.info.run_id, "validation_nats")
+    history = client.get_metric_history(run.info.run_id, "validation_nats/1")
     assert [(point.step, point.value) for point in history] == [(1, 2.6), (2, 2.7)]
     assert run.data.metrics["perplexity"] == 4.5
     assert run.data.params["model.cell"] == "gru"
@@ -140,8 +140,8 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
     path = store / "model.safetensors"
     save_model(path, model)
     with tracking.training_run("train", model.recipe) as run:
-        run.log_epoch(Epoch(1, 2.5, 2.6, True))
-        run.log_model(path, model)
+        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.log_model(path)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
     assert len(warnings) == 1
     assert "goes on untracked" in warnings[0]

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,20 +167,27 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
     from nomosaurus.tracking import file_sha256
 
     trained = _load(model)
-    recipe, best = trained.recipe, trained.best_epoch
+    recipe, mixture = trained.recipe, trained.mixture
     vocabulary = trained.vocabulary
     rows = {
         "file": f"{model} ({model.stat().st_size:,} bytes)",
         "sha256": file_sha256(model),
-        "network": f"{recipe.model.cell}, hidden_size {recipe.model.hidden_size}, "
-        f"num_layers {recipe.model.num_layers}, {trained.network.num_parameters:,} parameters",
+        "networks": f"{recipe.model.members} {recipe.model.cell}, hidden_size "
+        f"{recipe.model.hidden_size}, num_layers {recipe.model.num_layers}, "
+        f"{mixture.num_parameters:,} parameters in all",
+        "n-gram": f"modified Kneser-Ney {mixture.ngram.order}-gram, "
+        f"weight {mixture.ngram_weight:g} in the mixture",
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
         f"{len(trained.train):,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
         + " ".join("␠" if c == " " else c for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),
-        "training": f"best epoch {best.number}, validation {best.validation_nats:.4f} nats/char "
-        f"(perplexity {exp(best.validation_nats):.3f}), seed {recipe.seed}",
+        "training": f"seed {recipe.seed}; "
+        + ", ".join(
+            f"network {i} kept epoch {best.number} "
+            f"(validation {best.validation_nats:.4f} nats/char)"
+            for i, best in enumerate(trained.best_epochs, start=1)
+        ),
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
@@ -211,8 +217,9 @@ def summary() -> None:
         low, high = figures[f"{key}_low"], figures[f"{key}_high"]
         table.add_row(label, f"{figures[key]:.3f}", f"{low:.3f} to {high:.3f}")
 
-    row("the network", "perplexity")
-    row(f"Kneser-Ney {figures['baseline_order']}-gram", "baseline_perplexity")
+    row("this model", "perplexity")
+    row("its networks without the n-gram", "network_perplexity")
+    row("the n-gram alone (Kneser-Ney)", "baseline_perplexity")
     console.print()
     console.print(table, highlight=False)
     console.print(

@@ -50,6 +50,30 @@ class EncodedNames:
         """Characters of each name, boundary not counted; shape (N,)."""
         return np.diff(self.offsets)
 
+    @property
+    def num_events(self) -> int:
+        """P: all that is predicted, letters and ends."""
+        return len(self.ids) + len(self)
+
+    @property
+    def event_offsets(self) -> np.ndarray:
+        """The events of name i are from offset i up to i + 1; shape (N + 1,)."""
+        return self.offsets + np.arange(len(self) + 1)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What is predicted: each name's letters and then the boundary; shape (P,)."""
+        targets = np.full(self.num_events, BOUNDARY_ID, dtype=np.int64)
+        is_letter = np.ones(self.num_events, dtype=bool)
+        is_letter[self.event_offsets[1:] - 1] = False
+        targets[is_letter] = self.ids
+        return targets
+
+    def sum_by_name(self, events: np.ndarray) -> np.ndarray:
+        """Sums of a value of each event, shape (P,), over each name; shape (N,)."""
+        row = np.repeat(np.arange(len(self)), self.lengths + 1)  # (P,)
+        return np.bincount(row, events, minlength=len(self))
+
     def decode(self, vocabulary: Vocabulary) -> list[str]:
         """The names; only where none has an unknown character, as in train."""
         return [vocabulary.decode(self[i]) for i in range(len(self))]

@@ -14,10 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.model import NameModel, count_events
-from nomosaurus.ngram import KneserNey
+from nomosaurus.model import NameModel
 from nomosaurus.sampling import Drawing, draw_samples
-from nomosaurus.training import name_nats
 from nomosaurus.vocabulary import characters
 
 SAMPLES = 10_000
@@ -66,41 +64,43 @@ def bootstrap_ratios(
 
 
 def likelihoods(
-    model: NameModel,
-    baseline: KneserNey,
-    names: EncodedNames,
-    num_samples: int,
-    seed: int,
+    model: NameModel, names: EncodedNames, num_samples: int, seed: int
 ) -> dict[str, float]:
     """How well held-out names are predicted; intervals as `_low` and `_high`.
 
-    `gain_nats` is what the network saves against the n-gram, `memory_gain_nats` what
-    zeroing a_{t-1} at every step costs, both in nats per character, both paired.
+    `perplexity` and the two after it are the model's, networks and n-gram mixed;
+    `network_perplexity` is the networks' without the n-gram, and
+    `baseline_perplexity` the n-gram's alone. In nats per character, and paired:
+    `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
+    the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
+    costs the networks.
 
     Args:
         model: The trained model.
-        baseline: The n-gram fitted on the same training names.
         names: Held-out names, which nothing was chosen on.
         num_samples: Bootstrap samples.
         seed: Start of the bootstrap.
     """
-    known, unknown = count_events(names, model.vocabulary)
-    cost = model.vocabulary.unknown_nats(known, unknown)
-    ours = model.nats(names)
-    theirs = baseline.name_nats(names) + cost
-    forgetful = model.nats(names, forget=True)
-    nats, baseline_nats, gain, memory_gain = bootstrap_ratios(
-        np.stack([ours, theirs, theirs - ours, forgetful - ours]),
-        known + unknown,
-        num_samples,
-        seed,
+    cost = model.unknown_nats(names)
+    alone = model.mixture.networks_alone()
+    mixed = model.nats(names)
+    networks = alone.name_nats(names) + cost
+    ngram = model.mixture.ngram.name_nats(names) + cost
+    forgetful = alone.name_nats(names, forget=True) + cost
+    quantities = np.stack(
+        [mixed, networks, ngram, ngram - mixed, ngram - networks, forgetful - networks]
+    )  # (M, N)
+    nats, network_nats, baseline_nats, gain, network_gain, memory_gain = bootstrap_ratios(
+        quantities, names.lengths + 1, num_samples, seed
     )
     estimates = {
         "perplexity": nats.map(exp),
         "bits_per_char": nats.map(lambda value: value / log(2)),
         "nats_per_char": nats,
+        "network_perplexity": network_nats.map(exp),
         "baseline_perplexity": baseline_nats.map(exp),
         "gain_nats": gain,
+        "network_gain_nats": network_gain,
         "memory_gain_nats": memory_gain,
     }
     figures: dict[str, float] = {}
@@ -108,7 +108,6 @@ def likelihoods(
         figures[name] = estimate.value
         figures[f"{name}_low"] = estimate.low
         figures[f"{name}_high"] = estimate.high
-    figures["baseline_order"] = baseline.order
     return figures
 
 
@@ -117,7 +116,7 @@ def exact_novelty(model: NameModel) -> float:
 
     Exact: no sampling is needed, and it does not depend on a number of samples.
     """
-    return float(1 - np.exp(-name_nats(model.network, model.train)).sum())
+    return float(1 - np.exp(-model.mixture.name_nats(model.train)).sum())
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
     drawing = Drawing(max_length=model.recipe.data.max_length)
     valid: list[str] = []
     num_valid = truncated = 0
-    for i, sample in enumerate(islice(draw_samples(model.network, drawing, seed), 2 * SAMPLES)):
+    for i, sample in enumerate(islice(draw_samples(model.mixture, drawing, seed), 2 * SAMPLES)):
         name = model.vocabulary.decode(sample.ids)
         is_valid = sample.ended and model.is_valid(name)
         if i < SAMPLES:
@@ -186,7 +185,6 @@ def length_distribution(train: Sequence[str], drawn: Sequence[str]) -> pd.DataFr
 
 def evaluate(
     model: NameModel,
-    baseline: KneserNey,
     test: EncodedNames,
     num_bootstrap: int,
     seed: int,
@@ -195,7 +193,6 @@ def evaluate(
 
     Args:
         model: The trained model.
-        baseline: The n-gram, its order chosen on validation.
         test: The test names.
         num_bootstrap: Bootstrap samples for the intervals.
         seed: Start of the bootstrap and of the draws.
@@ -203,7 +200,7 @@ def evaluate(
     train = model.train.decode(model.vocabulary)
     drawn = draw_for_evaluation(model, seed)
     figures: dict[str, float | None] = {
-        **likelihoods(model, baseline, test, num_bootstrap, seed),
+        **likelihoods(model, test, num_bootstrap, seed),
         "novelty": exact_novelty(model),
         "novelty_at_10k": (
             sampled_novelty(drawn.valid, train) if len(drawn.valid) == SAMPLES else None

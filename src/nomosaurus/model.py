@@ -1,4 +1,4 @@
-"""A trained model: the network with its vocabulary and the list it learnt."""
+"""A trained model: networks and n-gram with their vocabulary and the list they learnt."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,10 +13,10 @@ from rapidfuzz.distance import DamerauLevenshtein
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import SamplingError
-from nomosaurus.network import RecurrentNetwork
+from nomosaurus.mixture import Mixture
 from nomosaurus.params import DataParams, ModelParams, TrainParams
 from nomosaurus.sampling import Drawing, draw_samples
-from nomosaurus.training import Epoch, name_nats
+from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary, characters
 
 DRAWS_WITHOUT_A_NAME = 20_000
@@ -57,20 +57,20 @@ class NameModel:
     """Generates and scores names.
 
     Attributes:
-        network: On the CPU, in evaluation mode.
+        mixture: The networks and the n-gram.
         vocabulary: Its characters.
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
-        best_epoch: The epoch whose weights it has.
+        best_epochs: Of each network, the epoch whose weights it has.
     """
 
-    network: RecurrentNetwork
+    mixture: Mixture
     vocabulary: Vocabulary
     train: EncodedNames
     known_hashes: np.ndarray
     recipe: Recipe
-    best_epoch: Epoch
+    best_epochs: list[Epoch]
 
     def generate(
         self,
@@ -141,7 +141,7 @@ class NameModel:
         found = refused = 0
         if count < 1:
             return
-        for sample in draw_samples(self.network, drawing, seed):
+        for sample in draw_samples(self.mixture, drawing, seed):
             name = self.vocabulary.decode(sample.ids)
             is_new = not self.knows(name)
             if (
@@ -181,11 +181,15 @@ class NameModel:
             for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
         ]
 
-    def nats(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
+    def nats(self, names: EncodedNames) -> np.ndarray:
         """Negative log-likelihood of each name, unknown events included; shape (N,)."""
-        known, unknown = count_events(names, self.vocabulary)
-        cost = self.vocabulary.unknown_nats(known, unknown)
-        return name_nats(self.network, names, forget=forget) + cost
+        return self.mixture.name_nats(names) + self.unknown_nats(names)
+
+    def unknown_nats(self, names: EncodedNames) -> np.ndarray:
+        """What the unknown event adds to the nats of each name; shape (N,)."""
+        is_unknown = (names.targets == self.vocabulary.unknown_id).astype(float)  # (P,)
+        unknown = names.sum_by_name(is_unknown)  # (N,)
+        return self.vocabulary.unknown_nats(names.lengths + 1 - unknown, unknown)
 
     def normalise(self, name: str) -> str:
         """The form of a name that this model knows."""
@@ -248,14 +252,6 @@ def name_table(model: NameModel, names: Sequence[ScoredName]) -> pd.DataFrame:
     table["nearest"] = [name for name, _ in nearest]
     table["distance"] = [distance for _, distance in nearest]
     return table
-
-
-def count_events(names: EncodedNames, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """Known events (the end is one) and unknown ones of each name; two of shape (N,)."""
-    row = np.repeat(np.arange(len(names)), names.lengths)
-    is_unknown = np.asarray(names.ids) == vocabulary.unknown_id
-    unknown = np.bincount(row, is_unknown, minlength=len(names))
-    return names.lengths + 1 - unknown, unknown
 
 
 def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:

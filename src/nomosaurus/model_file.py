@@ -1,9 +1,10 @@
 """The one file that is the model: safetensors with its metadata. No pickle is loaded.
 
-It holds the weights under the network's own parameter names, the training names as
-`train.ids` and `train.offsets`, the hashes of the whole list as `known_hashes`, and
-one metadata entry, JSON, with the vocabulary and the recipe. One entry, because
-safetensors writes several in no fixed order, and the bytes must repeat.
+It holds the weights of network i under its own parameter names after `networks.i.`, the
+training names as `train.ids` and `train.offsets`, the hashes of the whole list as
+`known_hashes`, and one metadata entry, JSON, with the vocabulary and the recipe. One
+entry, because safetensors writes several in no fixed order, and the bytes must repeat.
+The n-gram is counted again from the training names when the file is read.
 """
 
 import json
@@ -19,8 +20,10 @@ from safetensors.numpy import save
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
+from nomosaurus.mixture import Mixture
 from nomosaurus.model import NameModel, Recipe
 from nomosaurus.network import RecurrentNetwork
+from nomosaurus.ngram import KneserNey
 from nomosaurus.params import DataParams, ModelParams, TrainParams
 from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
@@ -33,8 +36,9 @@ LIST_TENSORS = ("train.ids", "train.offsets", "known_hashes")
 def save_model(path: Path, model: NameModel) -> None:
     """Write a model file; the same model gives the same bytes."""
     tensors = {
-        name: np.ascontiguousarray(weight.detach().numpy())
-        for name, weight in model.network.state_dict().items()
+        f"networks.{i}.{name}": np.ascontiguousarray(weight.detach().numpy())
+        for i, network in enumerate(model.mixture.networks)
+        for name, weight in network.state_dict().items()
     }
     tensors["train.ids"] = np.ascontiguousarray(model.train.ids)
     tensors["train.offsets"] = np.ascontiguousarray(model.train.offsets)
@@ -48,7 +52,9 @@ def save_model(path: Path, model: NameModel) -> None:
         "data": recipe.data.model_dump(),
         "model": recipe.model.model_dump(),
         "train": recipe.train.model_dump(),
-        "best_epoch": asdict(model.best_epoch),
+        "best_epochs": [asdict(epoch) for epoch in model.best_epochs],
+        "ngram_order": model.mixture.ngram.order,
+        "ngram_weight": model.mixture.ngram_weight,
     }
     metadata = {ENTRY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
     encoded = save(tensors, metadata=metadata)
@@ -89,20 +95,29 @@ def load_model(path: Path | str) -> NameModel:
             TrainParams.model_validate(content["train"]),
         )
         vocabulary = Vocabulary(tuple(content["characters"]), content["unknown_mass"])
-        network = RecurrentNetwork(recipe.model, vocabulary.size)
         train_ids, train_offsets, known_hashes = (tensors.pop(name) for name in LIST_TENSORS)
-        network.load_state_dict(
-            {name: torch.from_numpy(weight) for name, weight in tensors.items()}
-        )
-        best_epoch = Epoch(**content["best_epoch"])
+        train = EncodedNames(train_ids, train_offsets)
+        networks = [
+            _load_network(recipe.model, vocabulary.size, tensors, f"networks.{i}.")
+            for i in range(recipe.model.members)
+        ]
+        ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
+        mixture = Mixture(networks, ngram, content["ngram_weight"])
+        best_epochs = [Epoch(**epoch) for epoch in content["best_epochs"]]
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(
-        network.eval(),
-        vocabulary,
-        EncodedNames(train_ids, train_offsets),
-        known_hashes,
-        recipe,
-        best_epoch,
-    )
+    return NameModel(mixture, vocabulary, train, known_hashes, recipe, best_epochs)
+
+
+def _load_network(
+    params: ModelParams, vocab_size: int, tensors: dict[str, np.ndarray], prefix: str
+) -> RecurrentNetwork:
+    network = RecurrentNetwork(params, vocab_size)
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(weight)
+        for name, weight in tensors.items()
+        if name.startswith(prefix)
+    }
+    network.load_state_dict(weights)
+    return network.eval()

@@ -135,21 +135,48 @@ class KneserNey:
             probability = np.where(used, own + weight * probability, probability)
         return probability
 
-    def name_nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, in nats, its end counted; shape (N,).
+    def initial_contexts(self, batch_size: int) -> np.ndarray:
+        """The contexts before the first boundary of names, shape (K, batch_size)."""
+        contexts = np.full((self.order, batch_size), NO_CONTEXT)
+        contexts[0] = 0
+        return contexts
 
-        A character outside the vocabulary adds nothing, as in `training.name_nats`;
-        what follows it is predicted from the contexts that were seen.
+    def advance(self, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """The contexts after one more symbol of each name.
+
+        Args:
+            contexts: Shape (K, B).
+            symbols: Shape (B,).
+        """
+        rows = [np.zeros(len(symbols), dtype=np.int64)]
+        for order, before in zip(self._orders[:-1], contexts, strict=False):
+            rows.append(self._find(order, before, symbols))
+        return np.stack(rows)
+
+    def distribution(self, contexts: np.ndarray) -> np.ndarray:
+        """The probability of every symbol after each context; contexts (K, B), result (B, V)."""
+        batch_size = contexts.shape[1]
+        symbols = np.tile(np.arange(self._vocab_size), batch_size)
+        each = np.repeat(contexts, self._vocab_size, axis=1)  # (K, B * V)
+        return self.probabilities(each, symbols).reshape(batch_size, self._vocab_size)
+
+    def event_probabilities(self, names: EncodedNames) -> np.ndarray:
+        """The probability of each event, letters and ends; shape (P,).
+
+        A character outside the vocabulary has none here and counts as 1;
+        `Vocabulary.unknown_nats` accounts for it. What follows it is predicted
+        from the contexts that were seen.
         """
         symbols, place = _joined(names)
         targets = np.flatnonzero(place > 0)  # (P,)
         before = self.contexts(symbols, place)[:, targets - 1]  # (K, P)
         chosen = symbols[targets]  # (P,)
-        scored = chosen < self._vocab_size
-        probability = self.probabilities(before, np.where(scored, chosen, 0))
-        nats = np.where(scored, -np.log(probability), 0)
-        row = np.repeat(np.arange(len(names)), names.lengths + 1)  # (P,)
-        return np.bincount(row, nats, minlength=len(names))
+        known = chosen < self._vocab_size
+        return np.where(known, self.probabilities(before, np.where(known, chosen, 0)), 1)
+
+    def name_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each name, in nats, its end counted; shape (N,)."""
+        return -names.sum_by_name(np.log(self.event_probabilities(names)))
 
     def _find(self, order: Order, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Ids of the k-grams (context, symbol), `NO_CONTEXT` where unseen."""

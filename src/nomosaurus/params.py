@@ -44,6 +44,9 @@ class ModelParams(Section):
     num_layers: int = Field(ge=1, le=4)
     dropout: DropProbability
     state_dropout: DropProbability
+    members: int = Field(ge=1, le=32)
+    ngram_weight: Literal["auto"] | Annotated[float, Field(ge=0, le=1)]
+    ngram_max_order: int = Field(ge=1, le=20)
 
 
 class TrainParams(Section):
@@ -63,7 +66,6 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     """How the figures are made."""
 
-    max_order: int = Field(ge=1, le=20)
     bootstrap_samples: int = Field(ge=100, le=100_000)
 
 

@@ -1,6 +1,6 @@
-"""Drawing names from a network, one character at a time.
+"""Drawing names from a model, one character at a time.
 
-Sample i depends on the network, the sampling settings, the seed and i alone.
+Sample i depends on the model, the sampling settings, the seed and i alone.
 Two things make it so: its random numbers are counted off from (seed, i), and samples
 are always computed in the same blocks, samples 0 to 255, 256 to 511 and so on, since
 a matrix product may round differently for another number of rows.
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nomosaurus.network import RecurrentNetwork
+from nomosaurus.mixture import Mixture
 from nomosaurus.vocabulary import BOUNDARY_ID
 
 BLOCK = 256
@@ -27,7 +27,7 @@ class Drawing:
     """How characters are drawn.
 
     Attributes:
-        temperature: Divides the logits; below 1 bolder on the likely, above 1 wilder.
+        temperature: Divides the log-probabilities; below 1 bolder on the likely, above 1 wilder.
         top_k: Only the k most likely characters; 0 for all.
         top_p: Only the most likely characters that together reach this probability
             (Holtzman et al. 2020); 1 for all.
@@ -48,7 +48,7 @@ class Sample:
 
     Attributes:
         ids: Its characters, shape (characters,).
-        log_prob: Its log-probability under the network as it is (temperature 1, all
+        log_prob: Its log-probability under the model as it is (temperature 1, all
             characters, prefix and end counted), in nats.
         ended: Whether it ended by itself; if not, it was cut off at the length limit.
     """
@@ -58,13 +58,11 @@ class Sample:
     ended: bool
 
 
-def draw_samples(
-    network: RecurrentNetwork, drawing: Drawing, seed: int, start: int = 0
-) -> Iterator[Sample]:
+def draw_samples(mixture: Mixture, drawing: Drawing, seed: int, start: int = 0) -> Iterator[Sample]:
     """Draw samples number `start`, `start` + 1, … without end.
 
     Args:
-        network: In evaluation mode; it is not changed.
+        mixture: The model; it is not changed.
         drawing: How characters are drawn.
         seed: Start of the random numbers, below 2 ** 63.
         start: The first sample's number.
@@ -72,30 +70,26 @@ def draw_samples(
     block = start // BLOCK
     skip = start % BLOCK
     while True:
-        yield from _draw_block(network, drawing, seed, block)[skip:]
+        yield from _draw_block(mixture, drawing, seed, block)[skip:]
         block, skip = block + 1, 0
 
 
-@torch.inference_mode()
-def _draw_block(network: RecurrentNetwork, drawing: Drawing, seed: int, block: int) -> list[Sample]:
-    device = network.b_y.device
+def _draw_block(mixture: Mixture, drawing: Drawing, seed: int, block: int) -> list[Sample]:
     uniforms = _uniforms(seed, block, drawing.max_length + 1)  # (BLOCK, steps)
     letters = np.zeros((BLOCK, drawing.max_length), dtype=np.int64)
     lengths = np.full(BLOCK, drawing.max_length)
     ended = np.zeros(BLOCK, dtype=bool)
     log_probs = np.zeros(BLOCK)
     rows = np.arange(BLOCK)  # (B,), the samples not yet ended
-    ids = torch.full((BLOCK,), BOUNDARY_ID, device=device)  # (B,)
-    state = network.initial_state(BLOCK)  # (L, S, B, H)
+    ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
+    state = mixture.initial_state(BLOCK)
     for step in range(drawing.max_length + 1):
-        logits, state = network.step(ids, state)  # (B, V), (L, S, B, H)
-        logits = logits.cpu().double()  # every device draws alike, up to rounding
+        plain, state = mixture.step(ids, state)  # (B, V)
         if step < len(drawing.prefix):
             chosen = torch.full((len(rows),), drawing.prefix[step])  # (B,)
         else:
             uniform = torch.from_numpy(uniforms[rows, step])  # (B,)
-            chosen = choose(restrict(logits, drawing), uniform)  # (B,)
-        plain = torch.log_softmax(logits, dim=-1)  # (B, V)
+            chosen = choose(restrict(plain, drawing), uniform)  # (B,)
         chosen_log_probs = plain.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()  # (B,)
         chosen_ids = chosen.numpy()
         ends = chosen_ids == BOUNDARY_ID
@@ -110,27 +104,26 @@ def _draw_block(network: RecurrentNetwork, drawing: Drawing, seed: int, block: i
         if len(going) == 0:
             break
         if len(going) < len(rows):
-            keep = torch.from_numpy(going)
-            chosen, state = chosen[keep], state[:, :, keep.to(device)]
+            chosen_ids, state = chosen_ids[going], state.select(going)
             rows = rows[going]
-        ids = chosen.to(device)
+        ids = chosen_ids
     return [
         Sample(letters[i, : lengths[i]], float(log_probs[i]), bool(ended[i])) for i in range(BLOCK)
     ]
 
 
-def restrict(logits: Tensor, drawing: Drawing) -> Tensor:
+def restrict(log_probs: Tensor, drawing: Drawing) -> Tensor:
     """The distribution to draw from: temperature first, then top-k, then top-p.
 
     Args:
-        logits: Shape (B, V).
+        log_probs: Of each character, up to a constant a row, shape (B, V).
         drawing: Its temperature, top_k and top_p; the rest is not looked at.
 
     Returns:
         Probabilities, shape (B, V), each row summing to 1. At least one character is
         always left. Among equally likely ones the smaller id comes first.
     """
-    probabilities = torch.softmax(logits / drawing.temperature, dim=-1)  # (B, V)
+    probabilities = torch.softmax(log_probs / drawing.temperature, dim=-1)  # (B, V)
     if drawing.top_k == 0 and drawing.top_p == 1:
         return probabilities
     ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)  # (B, V)

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -48,13 +47,15 @@ class ModelRun:
 
     def __init__(self) -> None:
         self._failed = False
-        self._started = time.monotonic()
 
-    def log_epoch(self, epoch: Epoch) -> None:
-        """Both losses, at the epoch's number as the step."""
+    def log_epoch(self, member: int, epoch: Epoch) -> None:
+        """Both losses of network `member`, from 0, at the epoch's number as the step."""
         import mlflow
 
-        losses = {"train_nats": epoch.train_nats, "validation_nats": epoch.validation_nats}
+        losses = {
+            f"train_nats/{member + 1}": epoch.train_nats,
+            f"validation_nats/{member + 1}": epoch.validation_nats,
+        }
         self._try(lambda: mlflow.log_metrics(losses, step=epoch.number))
 
     def log_params(self, name: str, section: Section) -> None:
@@ -80,19 +81,10 @@ class ModelRun:
         for path in paths:
             self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name))
 
-    def log_model(self, path: Path, model: NameModel) -> None:
+    def log_model(self, path: Path) -> None:
         """The model, loadable and servable without pickle, and the tag that finds it."""
         import mlflow
 
-        best = model.best_epoch
-        self.log_metrics(
-            {
-                "best_epoch": best.number,
-                "best_validation_nats": best.validation_nats,
-                "num_parameters": model.network.num_parameters,
-                "seconds_to_model": time.monotonic() - self._started,
-            }
-        )
         self._try(lambda: _log_servable_model(path))
         self._try(lambda: mlflow.set_tag(MODEL_TAG, file_sha256(path)))
 
@@ -164,7 +156,7 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
             mlflow.set_tag(f"dvc.stage.{stage}", "done")
         else:
             _start_run(stage, model.recipe)
-            run.log_model(model_path, model)
+            run.log_model(model_path)
 
     with _active_run(run, start):
         yield run
@@ -233,7 +225,7 @@ def _start_run(stage: str, recipe: Recipe) -> None:
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)
     experiment = os.environ.get("DVC_EXP_NAME", "")
-    shape = f"{recipe.model.cell}-{recipe.model.hidden_size}"
+    shape = f"{recipe.model.members}x{recipe.model.cell}-{recipe.model.hidden_size}"
     tags = {
         "git.commit": commit,
         "git.dirty": str(bool(changed)).lower(),

@@ -5,18 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nomosaurus.dataset import EncodedNames, batches_by_length
 from nomosaurus.errors import DeviceError, DivergenceError
+from nomosaurus.likelihood import mean_nats
 from nomosaurus.network import RecurrentNetwork, masked_cross_entropy
 from nomosaurus.params import ModelParams, TrainParams
-
-SCORING_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -52,26 +49,6 @@ class Training:
     def best(self) -> Epoch:
         """The epoch whose weights were kept."""
         return [epoch for epoch in self.epochs if epoch.is_best][-1]
-
-    def summary(self) -> dict[str, int | float]:
-        """The figures for metrics/train.json; nats per scored character."""
-        return {
-            "best_epoch": self.best.number,
-            "epochs": len(self.epochs),
-            "train_nats": round(self.best.train_nats, 4),
-            "validation_nats": round(self.best.validation_nats, 4),
-            "num_parameters": self.network.num_parameters,
-        }
-
-    def curve(self) -> pd.DataFrame:
-        """The learning curve: a row an epoch, in nats per scored character."""
-        return pd.DataFrame(
-            {
-                "epoch": [epoch.number for epoch in self.epochs],
-                "train": [round(epoch.train_nats, 4) for epoch in self.epochs],
-                "validation": [round(epoch.validation_nats, 4) for epoch in self.epochs],
-            }
-        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -188,38 +165,3 @@ def train_network(
     kept = RecurrentNetwork(model_params, vocab_size)
     kept.load_state_dict(best_weights)
     return Training(kept.eval(), epochs)
-
-
-@torch.inference_mode()
-def name_nats(
-    network: RecurrentNetwork, names: EncodedNames, *, forget: bool = False
-) -> np.ndarray:
-    """Negative log-likelihood of each name, in nats, its end counted; shape (N,).
-
-    A character outside the vocabulary has no score here and adds nothing;
-    `evaluation.with_unknown` accounts for it.
-
-    Args:
-        network: The network; it is not changed.
-        names: The encoded names.
-        forget: Zero a_{t-1} at every step, to measure what memory is worth.
-    """
-    device = network.b_y.device
-    nats = np.zeros(len(names))
-    for rows, batch in batches_by_length(names, SCORING_BATCH):
-        batch = batch.to(device)
-        logits = network.unroll(batch.inputs, forget=forget)  # (B, T, V)
-        log_probs = torch.log_softmax(logits, dim=-1)  # (B, T, V)
-        scored = batch.mask & (batch.targets < network.vocab_size)  # (B, T)
-        targets = batch.targets.where(scored, 0)
-        chosen = log_probs.gather(2, targets.unsqueeze(2)).squeeze(2)  # (B, T)
-        chosen = chosen.where(scored, 0)
-        nats[rows] = -chosen.cpu().double().sum(1).numpy()
-    return nats
-
-
-def mean_nats(network: RecurrentNetwork, names: EncodedNames) -> float:
-    """Corpus sum of nats over corpus count of scored characters, the end counted."""
-    events = int(names.lengths.sum()) + len(names)
-    unknown = int((np.asarray(names.ids) >= network.vocab_size).sum())
-    return float(name_nats(network, names).sum() / (events - unknown))

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from conftest import NAMES, make_model, params_with
+
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.mixture import Mixture, fit_mixture, fit_ngram_weight
+
+
+@pytest.fixture
+def mixture() -> Mixture:
+    return make_model().mixture
+
+
+def weighted(mixture: Mixture, weight: float) -> Mixture:
+    return Mixture(mixture.networks, mixture.ngram, weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", ["ana", "blanca", "zx"])
+def test_step_by_step_and_whole_names_agree(mixture, weight, name):
+    mixture = weighted(mixture, weight)
+    encoded = EncodedNames.from_names([name], make_model().vocabulary)
+    whole = mixture.event_log_probs(encoded)  # (P,)
+    state = mixture.initial_state(1)
+    for x, target, expected in zip([0, *encoded.ids.tolist()], encoded.targets, whole, strict=True):
+        log_probs, state = mixture.step(np.array([x]), state)
+        assert log_probs.exp().sum().item() == pytest.approx(1)
+        if target < mixture.vocab_size:
+            assert log_probs[0, target].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_ends_of_the_weight_are_the_parts(mixture):
+    names = make_model().train
+    np.testing.assert_allclose(
+        weighted(mixture, 1.0).name_nats(names), mixture.ngram.name_nats(names)
+    )
+    one = Mixture(mixture.networks[:1] * 2, mixture.ngram, 0.0)
+    other = Mixture(mixture.networks[:1], mixture.ngram, 0.0)
+    np.testing.assert_allclose(one.name_nats(names), other.name_nats(names))
+    np.testing.assert_allclose(
+        mixture.networks_alone().name_nats(names), weighted(mixture, 0.0).name_nats(names)
+    )
+
+
+def test_networks_are_averaged_as_probabilities(mixture):
+    names = make_model().train
+    parts = [
+        np.exp(Mixture([network], mixture.ngram, 0.0).event_log_probs(names))
+        for network in mixture.networks
+    ]
+    np.testing.assert_allclose(
+        np.exp(mixture.networks_alone().event_log_probs(names)), (parts[0] + parts[1]) / 2
+    )
+
+
+def test_state_of_some_names_is_what_they_would_have_alone(mixture):
+    ids = np.array([1, 2, 3])
+    _, state = mixture.step(ids, mixture.initial_state(3))
+    rows = np.array([2, 0])
+    following, _ = mixture.step(ids[rows], state.select(rows))
+    every, _ = mixture.step(ids, state)
+    np.testing.assert_allclose(following, every[rows.tolist()], atol=1e-6)
+
+
+def test_fitted_weight_is_the_best_of_a_grid(mixture):
+    names = EncodedNames.from_names(["anabela", "lana", "elba"], make_model().vocabulary)
+    fitted = fit_ngram_weight(mixture.networks, mixture.ngram, names)
+    losses = {
+        weight: weighted(mixture, weight).name_nats(names).sum()
+        for weight in np.linspace(0, 1, 101)
+    }
+    best = min(losses, key=losses.get)
+    assert fitted == pytest.approx(best, abs=0.011)
+    assert weighted(mixture, fitted).name_nats(names).sum() <= min(losses.values()) + 1e-4
+
+
+def test_a_weight_in_params_is_taken_as_it_is():
+    model = make_model()
+    params = params_with(model={"ngram_weight": 0.25, "ngram_max_order": 2}).model
+    validation = EncodedNames.from_names(NAMES[:3], model.vocabulary)
+    mixture = fit_mixture(model.mixture.networks, model.train, validation, params)
+    assert mixture.ngram_weight == 0.25
+    assert mixture.ngram.order == 2
