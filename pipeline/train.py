@@ -46,8 +46,8 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         )
         networks = [training.network for training in trainings]
         mixture = fit_mixture(networks, train, validation, recipe.model)
-        best_epochs = [training.best for training in trainings]
-        trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, best_epochs)
+        histories = [training.epochs for training in trainings]
+        trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
         summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
         write_json(metrics, summary)

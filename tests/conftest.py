@@ -54,7 +54,7 @@ def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
         train,
         name_hashes(names, params.data.split_key),
         Recipe(params.seed, params.data, params.model, params.train),
-        [Epoch(1, 2.0, 2.1, True)] * params.model.members,
+        [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
     )
 
 

@@ -1,6 +1,7 @@
 """What stands in several places says the same in all of them."""
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.main import get_command
 
 from nomosaurus.cli import app
 from nomosaurus.params import Params
+from nomosaurus.tracking import SERVING_NEEDS
 
 DVC = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")
 STAGES = list(DVC["stages"])
@@ -73,6 +75,37 @@ def test_only_tracking_and_serving_import_mlflow():
         if re.search(r"^\s*(import|from) mlflow", path.read_text("utf-8"), re.MULTILINE)
     ]
     assert sorted(users) == ["serving.py", "tracking.py"]
+
+
+def test_what_the_served_model_imports_is_among_its_requirements():
+    code = (
+        "import sys, nomosaurus.model_file\nprint(*{name.split('.')[0] for name in sys.modules})\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {re.match(r"[\w.-]+", line).group() for line in project["dependencies"]}
+    used = {name for name in wanted if name.split(".")[0].replace("-", "_") in loaded}
+    # PyArrow is loaded by pandas where it is there; the served model reads no Parquet.
+    assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(SERVING_NEEDS)
+
+
+def test_the_lock_names_the_data_and_code_of_this_checkout():
+    lock = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.lock")
+    params = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    for stage in STAGES:
+        locked = lock["stages"][stage]
+        for dep in locked["deps"]:
+            path = REPOSITORY / dep["path"]
+            if dep["path"].startswith(("src/", "pipeline/", "data/dinosaurs")):
+                assert hashlib.md5(path.read_bytes()).hexdigest() == dep["md5"], dep["path"]
+        for key, value in locked["params"]["params.yaml"].items():
+            found = params
+            for part in key.split("."):
+                found = found[part]
+            assert found == value, key
 
 
 def test_every_param_of_a_stage_exists():

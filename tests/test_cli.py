@@ -77,6 +77,31 @@ def test_score_shows_a_table_with_the_nearest_name(run):
     assert "belana (1)" in out
 
 
+@pytest.mark.parametrize("name", ["[/c]", "c[o-]c", "[bold]x", ":smile:"])
+def test_names_are_shown_as_they_are(run, name):
+    code, out, _ = run("score", name)
+    assert code == 0
+    assert name in out
+
+
+def test_summary_shows_names_as_they_are(run, tmp_path):
+    figures = {"novelty": 0.5}
+    for key in ("perplexity", "network_perplexity", "baseline_perplexity"):
+        figures |= {key: 4.5, f"{key}_low": None, f"{key}_high": None}
+    for path, content in {
+        "metrics/prepare.json": json.dumps({"names_train": 8, "names_test": 1}),
+        "metrics/evaluate.json": json.dumps(figures),
+        "samples/names.csv": "name,new\nc[nh3+]o,True\nNA,True\na name that is rather long,True\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(content)
+    code, out, _ = run("summary")
+    assert code == 0
+    assert "  c[nh3+]o " in out
+    assert "NA" in out.split()
+    assert "too few names" in out
+
+
 def test_info_names_network_list_and_training(run):
     code, out, _ = run("info")
     assert code == 0
@@ -113,6 +138,12 @@ def test_bad_input_gets_one_line_and_exit_1(run, tmp_path, arguments, message):
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert message in lines[0].replace("\\", "/")
+
+
+def test_a_name_that_is_not_utf8_is_refused(run):
+    code, _, err = run("score", b"M\xfcller".decode("utf-8", "surrogateescape"))
+    assert code == 1
+    assert "is not UTF-8" in err
 
 
 def test_names_that_are_not_utf8_are_refused(run):

@@ -77,6 +77,12 @@ def test_a_folder_is_read_file_by_file(tmp_path):
     assert read_rows(tmp_path, "name") == ["Ana", "Bea"]
 
 
+def test_a_spreadsheets_semicolons_separate_columns(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("id;name\n1;Ana\n2;Bea, la mayor\n")
+    assert read_rows(path, "name") == ["Ana", "Bea, la mayor"]
+
+
 def test_quoted_commas_stay_inside_a_name(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text('name,x\n"Smith, Ana",1\n')
@@ -138,6 +144,24 @@ def test_unknown_characters_of_held_out_names_are_counted(tmp_path):
     assert corpus.report(vocabulary)["unknown_test"] == digits
 
 
+def test_quotes_in_a_tsv_are_characters(tmp_path):
+    path = tmp_path / "list.tsv"
+    path.write_text('name\tx\n"Quo\t2\neve"\t3\n')
+    assert read_rows(path, "name") == ['"Quo', 'eve"']
+
+
+@pytest.mark.parametrize("values", [[b"ana"], [["ana", "bea"]], [1.5]])
+def test_parquet_column_that_is_no_text_is_refused(tmp_path, values):
+    pd.DataFrame({"name": values}).to_parquet(tmp_path / "list.parquet")
+    with pytest.raises(ListError, match="does not hold text"):
+        read_rows(tmp_path / "list.parquet", "name")
+
+
+def test_a_byte_order_mark_does_not_shift_the_line_of_an_error():
+    with pytest.raises(ListError, match=r"line 2: not UTF-8 \(byte 0xfc\)"):
+        decode_lines(b"\xef\xbb\xbfana\nM\xfcller\n", "list.txt")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -147,7 +171,7 @@ def test_unknown_characters_of_held_out_names_are_counted(tmp_path):
         ("list.txt", b" \n\n", "2 dropped as empty"),
         ("list.csv", b"town\nAna\n", "has no column 'name'; it has 'town'; set data.column"),
         ("list.txt", b"Ana\n", "1 different names split into"),
-        ("list.txt", b"Ana\nM\xfcller\n", "line 2: not UTF-8 (byte 0xfc at offset 5)"),
+        ("list.txt", b"Ana\nM\xfcller\n", "line 2: not UTF-8 (byte 0xfc); save it"),
         ("list.csv", b"name\nAna,1\n", "not a well-formed CSV"),
         ("list.csv", b'name\n"Ana\n', "not a well-formed CSV"),
         ("list.parquet", b"PAR1", "not a readable Parquet file"),

@@ -18,14 +18,14 @@ from nomosaurus.evaluation import (
 
 
 def test_ratio_is_sum_over_count_and_the_interval_holds_it():
-    sums = np.array([[2.0, 4.0, 6.0, 8.0]])
-    (estimate,) = bootstrap_ratios(sums, np.array([1, 1, 4, 4]), 500, seed=0)
+    sums = np.array([[2.0, 4.0, 6.0, 8.0] * 3])
+    (estimate,) = bootstrap_ratios(sums, np.array([1, 1, 4, 4] * 3), 500, seed=0)
     assert estimate.value == 2.0
     assert estimate.low < 2.0 < estimate.high
 
 
 def test_interval_of_names_that_are_all_alike_is_a_point():
-    (estimate,) = bootstrap_ratios(np.full((1, 9), 3.0), np.full(9, 2), 100, seed=0)
+    (estimate,) = bootstrap_ratios(np.full((1, 12), 3.0), np.full(12, 2), 100, seed=0)
     assert (estimate.low, estimate.value, estimate.high) == (1.5, 1.5, 1.5)
 
 
@@ -35,6 +35,12 @@ def test_interval_is_as_wide_as_theory_says():
     (estimate,) = bootstrap_ratios(draws, np.ones(400), 4000, seed=0)
     expected = 2 * 1.96 / 20 * draws.std()
     assert estimate.high - estimate.low == pytest.approx(expected, rel=0.1)
+
+
+def test_too_few_names_get_no_interval():
+    (estimate,) = bootstrap_ratios(np.ones((1, 9)), np.ones(9), 100, seed=0)
+    assert (estimate.value, estimate.low, estimate.high) == (1.0, None, None)
+    assert estimate.map(math.exp).low is None
 
 
 def test_a_paired_difference_is_sharper_than_its_parts():
@@ -63,7 +69,7 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
 
 def test_likelihood_of_the_empty_list_of_unknowns_is_finite():
     model = make_model()
-    names = EncodedNames.from_names(["xyz", "ana"], model.vocabulary)
+    names = EncodedNames.from_names(["xyz", "ana"] * 5, model.vocabulary)
     figures = likelihoods(model, names, 100, seed=0)
     assert all(math.isfinite(value) for value in figures.values())
 

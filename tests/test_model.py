@@ -82,6 +82,21 @@ def test_prefix_longer_than_any_name_is_refused(model):
         model.generate(1, prefix="a" * 13)
 
 
+def test_a_name_whose_characters_join_is_not_given():
+    # A consonant with a virama and the next consonant are one cluster when they meet.
+    model = make_model(["\u0915\u094d", "\u0937\u0915", "\u0937\u0915\u094d", "\u0915\u0937"])
+    drawn = model.generate(200)
+    assert drawn
+    for one, other in zip(drawn, model.score([name.name for name in drawn]), strict=True):
+        assert one.chars == other.chars
+        assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
+def test_prefix_that_ends_in_sigma_keeps_its_form():
+    model = make_model(["οδυσσεας", "σωσος"])
+    assert model.generate(1, prefix="ΟΔΥΣ")[0].name.startswith("οδυσ")
+
+
 def test_nearest_counts_swapped_letters_as_one_edit(model):
     assert model.nearest(["eelna", "blancas", "ana"]) == [
         ("elena", 1),

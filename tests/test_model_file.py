@@ -17,7 +17,7 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     assert loaded.generate(20, new=True) == model.generate(20, new=True)
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
-    assert loaded.best_epochs == model.best_epochs
+    assert loaded.histories == model.histories
 
 
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):

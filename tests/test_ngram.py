@@ -138,6 +138,31 @@ def test_order_is_the_one_that_validation_prefers():
     assert losses[chosen.order - 1] == min(losses)
 
 
+@pytest.mark.parametrize("names", [["a"], ["al", "ak"], ["abcde", "a"]])
+def test_order_is_at_most_what_the_longest_name_allows(names):
+    vocabulary = Vocabulary.from_names(names)
+    short = EncodedNames.from_names(names, vocabulary)
+    model = KneserNey.fit(short, vocabulary.size, order=20)
+    assert model.order == max(map(len, names)) + 2
+    assert np.isfinite(model.name_nats(short)).all()
+    assert choose_order(short, short, vocabulary.size, max_order=8).order <= model.order
+
+
+@pytest.mark.parametrize("order", [1, 3, 6])
+def test_distribution_is_the_probability_of_every_symbol(order):
+    model = fit(order)
+    symbols = np.concatenate(([0], VOCABULARY.encode("belazzna")))
+    contexts = model.contexts(symbols, np.arange(len(symbols)))  # (K, places)
+    expected = np.stack(
+        [
+            model.probabilities(contexts, np.full(len(symbols), symbol))
+            for symbol in range(VOCABULARY.size)
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(model.distribution(contexts), expected, rtol=1e-12)
+
+
 def test_a_longer_order_fits_its_own_names_better():
     losses = [fit(order).name_nats(encoded(NAMES)).sum() for order in (1, 2, 3, 4)]
     assert all(longer < shorter for shorter, longer in pairwise(losses))

@@ -47,6 +47,12 @@ def test_missing_key_is_named(tmp_path):
     assert "model.cell is missing" in message
 
 
+@pytest.mark.parametrize("value", ["2", "most"])
+def test_number_or_word_names_the_numbers_rule(tmp_path, value):
+    message = written(tmp_path, lambda t: t.replace("ngram_weight: auto", f"ngram_weight: {value}"))
+    assert "model.ngram_weight must be" in message
+
+
 def test_choice_lists_what_there_is(tmp_path):
     message = written(tmp_path, lambda text: text.replace("device: auto", "device: tpu"))
     assert "train.device must be 'auto', 'cpu', 'cuda' or 'mps', got 'tpu'" in message

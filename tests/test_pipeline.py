@@ -209,6 +209,17 @@ def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     assert stages_run(project) == STAGES
 
 
+def test_dvc_restores_a_model_that_it_trained_before(project):
+    before = state(project)
+    (project / "models/model.safetensors").unlink()
+    set_params(project, model__hidden_size=12)
+    assert "train" in stages_run(project)
+    set_params(project, model__hidden_size=16)
+    said = succeed(project, "dvc", "repro")
+    assert "Stage 'train' is cached" in said
+    assert state(project) == before
+
+
 def stages_run(project: Path) -> list[str]:
     said = succeed(project, "dvc", "repro")
     return [stage for stage in STAGES if f"Running stage '{stage}'" in said]
@@ -249,9 +260,13 @@ def test_bad_input_stops_the_pipeline_and_leaves_all_outputs(project, spoil, mes
 
 
 def test_a_prefix_never_seen_is_refused_by_the_sample_stage(project):
+    before = state(project)
     set_params(project, sample__prefix="ñ")
     result = command(project, "dvc", "repro")
     assert result.returncode != 0
+    after = state(project)
+    del before["dvc.lock"], after["dvc.lock"]  # prepare has run, with the new params
+    assert after == before
     assert "error: the prefix 'ñ' has the character 'ñ'" in result.stderr
 
 
@@ -281,3 +296,4 @@ def test_dvcs_own_commands_read_the_projects_files(project):
     succeed(project, "dvc", "plots", "show")
     page = (project / "dvc_plots/index.html").read_text()
     assert "nats per character" in page
+    assert "share of names" in page

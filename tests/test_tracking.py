@@ -1,6 +1,9 @@
+import hashlib
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, make_model
@@ -14,6 +17,9 @@ pytestmark = [
     # MLflow, SQLAlchemy and what they need warn of each other's ways.
     pytest.mark.filterwarnings("ignore"),
 ]
+
+
+HISTORY = make_model().histories[1]
 
 
 @pytest.fixture
@@ -81,6 +87,45 @@ def test_a_model_from_the_cache_gets_its_run_in_a_new_store(trained, store, tmp_
     (run,) = runs()
     assert run.data.metrics["perplexity"] == 4.5
     assert run.data.tags[tracking.MODEL_TAG] == tracking.file_sha256(path)
+
+    import mlflow
+
+    losses = mlflow.MlflowClient().get_metric_history(run.info.run_id, "validation_nats/2")
+    assert [point.value for point in losses] == [epoch.validation_nats for epoch in HISTORY]
+
+
+def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    (store / "metrics").mkdir()
+    (store / "metrics/evaluate.json").write_text('{"perplexity": 4.5, "gain_nats_low": null}')
+    for name, md5 in ("evaluate", hashlib.md5(path.read_bytes()).hexdigest()), ("sample", "0"):
+        (store / f"{name}.txt").write_text("x")
+        lock = {
+            "deps": [{"path": path.as_posix(), "md5": md5}],
+            "params": {"params.yaml": {name: {"seed": 5}}},
+            "outs": [{"path": "metrics/evaluate.json", "md5": "1"}],
+        }
+        stages = json.loads((store / "dvc.lock").read_text())["stages"] if name == "sample" else {}
+        (store / "dvc.lock").write_text(json.dumps({"stages": stages | {name: lock}}))
+    with tracking.training_run("train", model.recipe) as run:
+        run.log_model(path)
+    (run,) = runs()
+    assert run.data.metrics["perplexity"] == 4.5
+    assert run.data.params["evaluate.seed"] == "5"
+    assert "sample.seed" not in run.data.params  # that stage knew another model
+
+
+def test_training_the_same_model_again_keeps_its_one_run(trained, capsys):
+    path, model = trained
+    with tracking.training_run("train", model.recipe) as run:
+        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.log_model(path)
+        run.log_metrics({"validation_nats": 2.0})
+    (run,) = runs()
+    assert run.data.metrics["validation_nats"] == 2.0
+    assert "has a run already" in capsys.readouterr().err
 
 
 def test_params_that_moved_without_a_new_model_are_shown_as_tags(trained):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -122,20 +123,22 @@ def score(
     """
     if names and file:
         raise typer.BadParameter("give names or --file, not both")
+    from nomosaurus.corpus import check_encoding, decode_lines
+
     if names:
         lines = names
     elif file:
         lines = _read_lines(file)
     elif not sys.stdin.isatty():
-        from nomosaurus.corpus import decode_lines
-
         lines = decode_lines(sys.stdin.buffer.read(), "standard input")
     else:
         raise typer.BadParameter("give names, --file, or names on standard input")
+    for line in lines:
+        check_encoding(line)
     trained = _load(model)
     wanted = [line for line in lines if trained.normalise(line)]
     if len(wanted) < len(lines):
-        print(f"warning: {len(lines) - len(wanted)} empty lines left out", file=sys.stderr)
+        print(f"warning: empty lines left out: {len(lines) - len(wanted)}", file=sys.stderr)
     if not wanted:
         raise ListError("there is no name to score; give at least one that is not blank")
     scored = trained.score(wanted)
@@ -163,7 +166,7 @@ def score(
 @app.command()
 @one_line_errors()
 def info(model: ModelOption = DEFAULT_MODEL) -> None:
-    """Say what a model file is: its network, its list and how it was trained."""
+    """Say what a model file holds, and how it was trained."""
     from nomosaurus.tracking import file_sha256
 
     trained = _load(model)
@@ -192,13 +195,16 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
         table.add_row(key, value)
-    _console().print(table, highlight=False)
+    _console().print(table)
 
 
 @app.command()
 @one_line_errors()
 def summary() -> None:
-    """Show what the last `dvc repro` came to; run it in the repository's root."""
+    """Show what the last `dvc repro` came to.
+
+    Run it in the repository's root.
+    """
     import pandas as pd
 
     prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
@@ -206,7 +212,8 @@ def summary() -> None:
     samples = Path("samples/names.csv")
     if not samples.is_file():
         raise ListError(f'{samples} not found; run "dvc repro sample"')
-    names = pd.read_csv(samples, keep_default_na=False)["name"].astype(str).head(20)
+    drawn = pd.read_csv(samples, keep_default_na=False, dtype={"name": str}).head(20)
+    names = drawn["name"].tolist()
     console = _console()
     table = Table(title="On names it never saw", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
@@ -215,30 +222,30 @@ def summary() -> None:
 
     def row(label: str, key: str) -> None:
         low, high = figures[f"{key}_low"], figures[f"{key}_high"]
-        table.add_row(label, f"{figures[key]:.3f}", f"{low:.3f} to {high:.3f}")
+        interval = "too few names" if low is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(label, f"{figures[key]:.3f}", interval)
 
     row("this model", "perplexity")
     row("its networks without the n-gram", "network_perplexity")
     row("the n-gram alone (Kneser-Ney)", "baseline_perplexity")
     console.print()
-    console.print(table, highlight=False)
+    console.print(table)
     console.print(
         f"\nA name it writes is new with probability {figures['novelty']:.3f} "
         f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
-        highlight=False,
     )
-    console.print(f"\n{len(names)} new names (samples/names.csv has all):", highlight=False)
-    for row_start in range(0, len(names), 4):
-        console.print(
-            "  " + "".join(f"{name:<19}" for name in names[row_start : row_start + 4]),
-            highlight=False,
-        )
+    kind = "new names" if drawn["new"].all() else "names"
+    console.print(f"\n{len(names)} {kind} (samples/names.csv has all):\n")
+    width = max(cell_len(name) for name in names) + 2
+    columns = max(1, 78 // width)
+    for start in range(0, len(names), columns):
+        cells = [set_cell_size(name, width) for name in names[start : start + columns]]
+        console.print("  " + "".join(cells).rstrip())
     console.print(
         "\nNext:\n"
         "  compare runs in the MLflow UI    make ui\n"
         "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
         "  learn your own list              set data.path in params.yaml, then make repro",
-        highlight=False,
     )
 
 
@@ -256,9 +263,10 @@ def _json_line(name: "ScoredName") -> str:
 
 
 def _console() -> Console:
-    """Standard output; without a terminal lines are not folded at 80 columns."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    """Standard output, for names as they are; without a terminal no line is folded."""
+    plain = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(**plain)
+    return console if console.is_terminal else Console(width=200, **plain)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Names in: read, normalise, merge duplicates, split, and account for every row."""
 
+import codecs
+import csv
 import hashlib
 import io
 import unicodedata
@@ -91,8 +93,8 @@ def build_corpus(params: DataParams) -> Corpus:
     duplicates = len(rows) - dropped.total() - len(names)
     if not names:
         raise ListError(
-            f"{params.path} has no usable name: {len(rows)} rows read, "
-            + ", ".join(f"{dropped[reason]} dropped as {reason}" for reason in DROP_REASONS)
+            f"{params.path} has no usable name: {len(rows)} rows read"
+            + "".join(f", {count} dropped as {reason}" for reason, count in dropped.items())
         )
     sides: dict[str, list[str]] = {side: [] for side in SPLITS}
     for name, side in zip(names, split_sides(names, params), strict=True):
@@ -102,7 +104,8 @@ def build_corpus(params: DataParams) -> Corpus:
         raise ListError(
             f"{params.path} has too few names to learn from and to test on: "
             f"{len(names)} different names split into {counts}, and each side needs "
-            "at least one; add names (a few dozen is the least that is useful)"
+            "at least one; add names (a few dozen is the least that is useful), or try "
+            "another data.split_key"
         )
     return Corpus(
         **sides,
@@ -182,7 +185,9 @@ def read_rows(path: Path, column: str) -> list[str]:
         raise ListError(f"{path} not found; data.path in params.yaml names the list")
     if not path.is_dir():
         return _read_file(path, column)
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+    files = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in FORMATS and file.is_file()
+    )
     if not files:
         raise ListError(f"{path} holds no list; a list ends in {', '.join(FORMATS)}")
     return [row for file in files for row in _read_file(file, column)]
@@ -197,18 +202,20 @@ def _read_file(path: Path, column: str) -> list[str]:
     content = path.read_bytes()
     if suffix == ".txt":
         return decode_lines(content, str(path))
+    text = decode(content, str(path))
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                io.StringIO(decode(content, str(path))),
-                sep="\t" if suffix == ".tsv" else ",",
+                io.StringIO(text),
+                sep=_separator(text, suffix),
                 dtype=str,
                 index_col=False,
                 keep_default_na=False,  # "NA", "None" and "Null" are names
                 skip_blank_lines=False,
                 skipinitialspace=True,
+                quoting=csv.QUOTE_NONE if suffix == ".tsv" else csv.QUOTE_MINIMAL,
             )
     except pd.errors.EmptyDataError:
         raise ListError(f"{path} is empty; the first line must name the columns") from None
@@ -226,12 +233,24 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
 
 
+def _separator(text: str, suffix: str) -> str:
+    """Tab in TSV; comma in CSV, or the semicolon that spreadsheets write in much of Europe."""
+    if suffix == ".tsv":
+        return "\t"
+    header = text.partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
+
+
 def _column(table: pd.DataFrame, path: Path, column: str) -> list[str]:
     if column not in table.columns:
         raise ListError(
             f"{path} has no column {column!r}; it has "
             f"{', '.join(repr(str(name)) for name in table.columns)}; set data.column"
         )
+    if path.suffix.lower() == ".parquet" and pd.api.types.infer_dtype(
+        table[column], skipna=True
+    ) not in ("string", "integer", "empty"):
+        raise ListError(f"{path}: column {column!r} does not hold text; save the names as text")
     return ["" if pd.isna(value) else str(value) for value in table[column]]
 
 
@@ -255,11 +274,24 @@ def decode(content: bytes, source: str) -> str:
     Raises:
         ListError: At the first byte that is not UTF-8.
     """
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ListError(
-            f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x} "
-            f"at offset {error.start}); save it as UTF-8"
+            f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
+            "save it as UTF-8"
         ) from None
+
+
+def check_encoding(name: str) -> None:
+    """Refuse a name from the command line whose bytes are not UTF-8.
+
+    Raises:
+        ListError: If it holds a lone surrogate, which is how Python keeps such bytes.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ListError(f"the name {name!r} is not UTF-8; type it in a UTF-8 terminal") from None

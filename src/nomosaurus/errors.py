@@ -62,5 +62,5 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("stopped before the end", file=sys.stderr)
         raise SystemExit(130) from None

@@ -5,7 +5,7 @@ Likelihoods count letters and the end of each name, corpus sum over corpus count
 
 # N names, M quantities compared on the same names, R bootstrap samples
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import exp, log
@@ -22,17 +22,22 @@ SAMPLES = 10_000
 """The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
 
 
+LEAST_NAMES = 10
+"""With fewer names the bootstrap says too little of chance, and gives no interval."""
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % bootstrap interval."""
+    """A value with its 95 % bootstrap interval; None where there are too few names."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
-    def map(self, function) -> "Estimate":
+    def map(self, function: Callable[[float], float]) -> "Estimate":
         """The same under an increasing function, such as exp from nats to perplexity."""
-        return Estimate(function(self.value), function(self.low), function(self.high))
+        low, high = (None if end is None else function(end) for end in (self.low, self.high))
+        return Estimate(function(self.value), low, high)
 
 
 def bootstrap_ratios(
@@ -48,24 +53,29 @@ def bootstrap_ratios(
         counts: What each name adds to the count, shape (N,).
         num_samples: R.
         seed: Start of the resampling.
+
+    Returns:
+        An estimate a quantity; without intervals if there are fewer than 10 names.
     """
-    generator = np.random.default_rng(seed)
+    values = [float(value) for value in sums.sum(axis=1) / counts.sum()]
     num_names = len(counts)
+    if num_names < LEAST_NAMES:
+        return [Estimate(value, None, None) for value in values]
+    generator = np.random.default_rng(seed)
     ratios = np.empty((num_samples, len(sums)))
     for i in range(num_samples):
         rows = generator.integers(num_names, size=num_names)
         ratios[i] = sums[:, rows].sum(axis=1) / counts[rows].sum()
     low, high = np.percentile(ratios, [2.5, 97.5], axis=0)
-    values = sums.sum(axis=1) / counts.sum()
     return [
-        Estimate(float(v), float(lo), float(hi))
-        for v, lo, hi in zip(values, low, high, strict=True)
+        Estimate(value, float(lo), float(hi))
+        for value, lo, hi in zip(values, low, high, strict=True)
     ]
 
 
 def likelihoods(
     model: NameModel, names: EncodedNames, num_samples: int, seed: int
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """How well held-out names are predicted; intervals as `_low` and `_high`.
 
     `perplexity` and the two after it are the model's, networks and n-gram mixed;
@@ -103,7 +113,7 @@ def likelihoods(
         "network_gain_nats": network_gain,
         "memory_gain_nats": memory_gain,
     }
-    figures: dict[str, float] = {}
+    figures: dict[str, float | None] = {}
     for name, estimate in estimates.items():
         figures[name] = estimate.value
         figures[f"{name}_low"] = estimate.low
@@ -141,13 +151,12 @@ def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
     valid: list[str] = []
     num_valid = truncated = 0
     for i, sample in enumerate(islice(draw_samples(model.mixture, drawing, seed), 2 * SAMPLES)):
-        name = model.vocabulary.decode(sample.ids)
-        is_valid = sample.ended and model.is_valid(name)
+        is_valid = sample.ended and model.is_valid(sample.ids)
         if i < SAMPLES:
             num_valid += is_valid
             truncated += not sample.ended
         if is_valid:
-            valid.append(name)
+            valid.append(model.vocabulary.decode(sample.ids))
         if i + 1 >= SAMPLES and len(valid) >= SAMPLES:
             break
     return Drawn(num_valid / SAMPLES, truncated / SAMPLES, valid[:SAMPLES])

@@ -16,7 +16,7 @@ from nomosaurus.errors import SamplingError
 from nomosaurus.mixture import Mixture
 from nomosaurus.params import DataParams, ModelParams, TrainParams
 from nomosaurus.sampling import Drawing, draw_samples
-from nomosaurus.training import Epoch
+from nomosaurus.training import Epoch, best_epoch
 from nomosaurus.vocabulary import Vocabulary, characters
 
 DRAWS_WITHOUT_A_NAME = 20_000
@@ -62,7 +62,7 @@ class NameModel:
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
-        best_epochs: Of each network, the epoch whose weights it has.
+        histories: Of each network, the epochs of its training, in order.
     """
 
     mixture: Mixture
@@ -70,7 +70,12 @@ class NameModel:
     train: EncodedNames
     known_hashes: np.ndarray
     recipe: Recipe
-    best_epochs: list[Epoch]
+    histories: list[list[Epoch]]
+
+    @property
+    def best_epochs(self) -> list[Epoch]:
+        """Of each network, the epoch whose weights it has."""
+        return [best_epoch(history) for history in self.histories]
 
     def generate(
         self,
@@ -146,7 +151,7 @@ class NameModel:
             is_new = not self.knows(name)
             if (
                 sample.ended
-                and self.is_valid(name)
+                and self.is_valid(sample.ids)
                 and not (new and not is_new)
                 and not (unique and name in seen)
             ):
@@ -201,9 +206,18 @@ class NameModel:
         place = np.searchsorted(self.known_hashes, wanted)
         return place < len(self.known_hashes) and self.known_hashes[place] == wanted
 
-    def is_valid(self, name: str) -> bool:
-        """Whether a drawn name would be kept, unchanged, if it stood on the list."""
-        return self.normalise(name) == name and not drop_reason(name, self.recipe.data.max_length)
+    def is_valid(self, ids: np.ndarray) -> bool:
+        """Whether a drawn name would be kept, unchanged, if it stood on the list.
+
+        Its characters must be the drawn ones, too: some, such as two halves of a flag,
+        become one when they stand side by side.
+        """
+        name = self.vocabulary.decode(ids)
+        return (
+            self.normalise(name) == name
+            and not drop_reason(name, self.recipe.data.max_length)
+            and np.array_equal(self.vocabulary.encode(name), ids)
+        )
 
     def nearest(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """The nearest training name of each, and its Damerau-Levenshtein distance.
@@ -225,8 +239,9 @@ class NameModel:
         return [characters(name) for name in self.train.decode(self.vocabulary)]
 
     def _prefix_ids(self, prefix: str) -> tuple[int, ...]:
-        # Not trimmed: a prefix may end in the space between two words.
-        normal = normalise(f"{prefix}.", lowercase=self.recipe.data.lowercase)[:-1]
+        # With a letter behind it, since a prefix may end in the space between two words,
+        # and since lower case depends on what follows (the Greek sigma).
+        normal = normalise(f"{prefix}x", lowercase=self.recipe.data.lowercase)[:-1]
         ids = self.vocabulary.encode(normal)
         for character, i in zip(characters(normal), ids, strict=True):
             if i == self.vocabulary.unknown_id:

@@ -52,7 +52,7 @@ def save_model(path: Path, model: NameModel) -> None:
         "data": recipe.data.model_dump(),
         "model": recipe.model.model_dump(),
         "train": recipe.train.model_dump(),
-        "best_epochs": [asdict(epoch) for epoch in model.best_epochs],
+        "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
         "ngram_order": model.mixture.ngram.order,
         "ngram_weight": model.mixture.ngram_weight,
     }
@@ -69,7 +69,10 @@ def load_model(path: Path | str) -> NameModel:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelFileError(f'{path} not found; run "dvc repro" to train a model')
+        raise ModelFileError(
+            f'{path} not found; run "dvc repro" to train a model, or "dvc checkout" '
+            "to get back the one that dvc.lock names"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -103,11 +106,11 @@ def load_model(path: Path | str) -> NameModel:
         ]
         ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
         mixture = Mixture(networks, ngram, content["ngram_weight"])
-        best_epochs = [Epoch(**epoch) for epoch in content["best_epochs"]]
+        histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(mixture, vocabulary, train, known_hashes, recipe, best_epochs)
+    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
 
 
 def _load_network(

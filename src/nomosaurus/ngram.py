@@ -55,7 +55,8 @@ class KneserNey:
         Args:
             names: The training names, without unknown characters.
             vocab_size: V, the boundary included.
-            order: K, at least 1; an n-gram has at most K - 1 symbols of context.
+            order: K, at least 1; an n-gram has at most K - 1 symbols of context. Where
+                no name has as many, K is the most that there is.
         """
         symbols, place = _joined(names)
         # grams[k][i]: the id of the k-gram that ends at i, if it does not reach back
@@ -65,12 +66,15 @@ class KneserNey:
         for _ in range(order):
             before = _shifted(grams[-1], place, first=len(grams) == 1)
             inside = before >= 0
+            if not inside.any():  # no name is as long as that
+                break
             keys, ids = np.unique(
                 before[inside] * vocab_size + symbols[inside], return_inverse=True
             )
             keys_of.append(keys)
             grams.append(np.full(len(symbols), NO_CONTEXT))
             grams[-1][inside] = ids
+        order = len(keys_of)
         orders = []
         for k, keys in enumerate(keys_of, start=1):
             predicted = (place > 0) & (grams[k] >= 0)
@@ -155,10 +159,21 @@ class KneserNey:
 
     def distribution(self, contexts: np.ndarray) -> np.ndarray:
         """The probability of every symbol after each context; contexts (K, B), result (B, V)."""
-        batch_size = contexts.shape[1]
-        symbols = np.tile(np.arange(self._vocab_size), batch_size)
-        each = np.repeat(contexts, self._vocab_size, axis=1)  # (K, B * V)
-        return self.probabilities(each, symbols).reshape(batch_size, self._vocab_size)
+        vocab_size = self._vocab_size
+        probability = np.full((contexts.shape[1], vocab_size), 1 / vocab_size)  # (B, V)
+        for order, context in zip(self._orders, contexts, strict=True):
+            total = np.where(context >= 0, order.context_total[context], 0)
+            rows = np.flatnonzero(total > 0)  # an unseen context leaves the order below as it is
+            seen, total = context[rows], total[rows]
+            probability[rows] *= (order.context_kept[seen] / total)[:, None]
+            # The k-grams that begin with a context lie together in `keys`.
+            first = np.searchsorted(order.keys, seen * vocab_size)
+            count = np.searchsorted(order.keys, (seen + 1) * vocab_size) - first
+            place = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+            symbol = order.keys[place] % vocab_size
+            own = order.discounted[place] / np.repeat(total, count)
+            probability[np.repeat(rows, count), symbol] += own
+        return probability
 
     def event_probabilities(self, names: EncodedNames) -> np.ndarray:
         """The probability of each event, letters and ends; shape (P,).

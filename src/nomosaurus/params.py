@@ -45,7 +45,7 @@ class ModelParams(Section):
     dropout: DropProbability
     state_dropout: DropProbability
     members: int = Field(ge=1, le=32)
-    ngram_weight: Literal["auto"] | Annotated[float, Field(ge=0, le=1)]
+    ngram_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
     ngram_max_order: int = Field(ge=1, le=20)
 
 
@@ -74,7 +74,7 @@ class SampleParams(Section):
 
     count: int = Field(ge=1)
     seed: int = Field(ge=0, lt=2**63)
-    temperature: float = Field(gt=0, le=100)
+    temperature: float = Field(ge=0.01, le=100)
     top_k: int = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
     prefix: str
@@ -143,6 +143,8 @@ def parse_params(content: Any, source: str) -> Params:
 
 def _in_one_line(problem: Any) -> str:
     location = problem["loc"]
+    if location[-1:] == ("constrained-float",) or location[-1:] == ("float",):
+        location = location[:-1]  # of a number or a word: the number's rule
     key = ".".join(str(part) for part in location)
     value = problem["input"]
     kind = problem["type"]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nomosaurus.errors import SamplingError
 from nomosaurus.mixture import Mixture
 from nomosaurus.vocabulary import BOUNDARY_ID
 
@@ -41,6 +42,21 @@ class Drawing:
     prefix: tuple[int, ...] = ()
     max_length: int = 100
 
+    def __post_init__(self) -> None:
+        """Refuse what would draw nothing, or nonsense.
+
+        Raises:
+            SamplingError: Naming the setting, its range and the value.
+        """
+        rules = {
+            "temperature must be from 0.01 to 100": 0.01 <= self.temperature <= 100,
+            "top_k must be 0 or more": self.top_k >= 0,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise SamplingError(f"{rule}, got {getattr(self, rule.split()[0])}")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -64,9 +80,14 @@ def draw_samples(mixture: Mixture, drawing: Drawing, seed: int, start: int = 0) 
     Args:
         mixture: The model; it is not changed.
         drawing: How characters are drawn.
-        seed: Start of the random numbers, below 2 ** 63.
+        seed: Start of the random numbers, from 0 to below 2 ** 63.
         start: The first sample's number.
+
+    Raises:
+        SamplingError: If the seed is out of range.
     """
+    if not 0 <= seed < 2**63:
+        raise SamplingError(f"seed must be from 0 to below 2 ** 63, got {seed}")
     block = start // BLOCK
     skip = start % BLOCK
     while True:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -39,6 +40,17 @@ SETTINGS = {  # where the environment does not say otherwise
 NOT_OUTPUTS = [  # what the pipeline itself rewrites makes no checkout dirty
     f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots", "samples")
 ]
+SERVING_NEEDS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "rapidfuzz",
+    "regex",
+    "ruamel.yaml",
+    "safetensors",
+    "torch",
+)
 SERVING = Path(__file__).with_name("serving.py")
 
 
@@ -52,10 +64,7 @@ class ModelRun:
         """Both losses of network `member`, from 0, at the epoch's number as the step."""
         import mlflow
 
-        losses = {
-            f"train_nats/{member + 1}": epoch.train_nats,
-            f"validation_nats/{member + 1}": epoch.validation_nats,
-        }
+        losses = _losses(member, epoch)
         self._try(lambda: mlflow.log_metrics(losses, step=epoch.number))
 
     def log_params(self, name: str, section: Section) -> None:
@@ -82,11 +91,52 @@ class ModelRun:
             self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name))
 
     def log_model(self, path: Path) -> None:
-        """The model, loadable and servable without pickle, and the tag that finds it."""
+        """The model, loadable and servable without pickle, and the tag that finds it.
+
+        One model has one run. If the store has one already, as after training the same
+        thing again, this run gives way to it, and what follows is logged there.
+        """
+        self._try(lambda: self._log_or_give_way(path))
+
+    def _log_or_give_way(self, path: Path) -> None:
         import mlflow
 
-        self._try(lambda: _log_servable_model(path))
-        self._try(lambda: mlflow.set_tag(MODEL_TAG, file_sha256(path)))
+        earlier = _find_run(path)
+        if earlier is None:
+            _log_servable_model(path)
+            mlflow.set_tag(MODEL_TAG, file_sha256(path))
+            self._log_up_to_date_stages(path)
+            return
+        this = mlflow.active_run().info.run_id
+        mlflow.end_run()
+        mlflow.delete_run(this)
+        mlflow.start_run(run_id=earlier)
+        print("MLflow: this very model has a run already, which is kept", file=sys.stderr)
+
+    def _log_up_to_date_stages(self, path: Path) -> None:
+        """What later stages made of this very model before, since DVC will not run them.
+
+        So it is in a fresh clone: dvc.lock and the metrics are in git, and training gives the
+        model that they speak of.
+        """
+        import mlflow
+
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        for stage, locked in _dvc_lock().items():
+            hashes = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
+            if hashes.get(path.as_posix()) != md5:
+                continue
+            for section, values in locked.get("params", {}).get("params.yaml", {}).items():
+                if isinstance(values, dict):
+                    self._log_values({f"{section}.{k}": str(v) for k, v in values.items()})
+            for output in map(Path, (entry["path"] for entry in locked.get("outs", []))):
+                if not output.is_file():
+                    continue
+                if output.suffix == ".json":
+                    figures = json.loads(output.read_text(encoding="utf-8"))
+                    mlflow.log_metrics({k: v for k, v in figures.items() if v is not None})
+                mlflow.log_artifact(str(output), output.parent.name)
+            mlflow.set_tag(f"dvc.stage.{stage}", "done before")
 
     def _log_values(self, values: dict[str, str]) -> None:
         import mlflow
@@ -144,18 +194,13 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
     def start() -> None:
         import mlflow
 
-        found = mlflow.search_runs(
-            experiment_names=[EXPERIMENT],
-            filter_string=f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-            output_format="list",
-        )
+        found = _find_run(model_path)
         if found:
-            mlflow.start_run(run_id=found[0].info.run_id)
+            mlflow.start_run(run_id=found)
             mlflow.set_tag(f"dvc.stage.{stage}", "done")
         else:
             _start_run(stage, model.recipe)
+            _log_histories(model.histories)
             run.log_model(model_path)
 
     with _active_run(run, start):
@@ -207,12 +252,51 @@ def _open_store() -> None:
     artifacts = None
     if not elsewhere:
         mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it; it is the user's to set
         artifacts = (root / "mlartifacts").as_uri()
     # Two processes that make the tables at the same time break each other.
     with nullcontext() if elsewhere else FileLock(root / "mlflow.db.lock"):
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
             mlflow.create_experiment(EXPERIMENT, artifacts, VIEW)
         mlflow.set_experiment(EXPERIMENT)
+
+
+def _find_run(model_path: Path) -> str | None:
+    """The id of the run that logged a model with this content."""
+    import mlflow
+
+    found = mlflow.search_runs(
+        experiment_names=[EXPERIMENT],
+        filter_string=f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+        output_format="list",
+    )
+    return found[0].info.run_id if found else None
+
+
+def _log_histories(histories: list[list[Epoch]]) -> None:
+    """The epochs of every network, as `log_epoch` would have logged them."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, value, now, epoch.number)
+        for member, history in enumerate(histories)
+        for epoch in history
+        for name, value in _losses(member, epoch).items()
+    ]
+    run_id = mlflow.active_run().info.run_id
+    for start in range(0, len(metrics), 1000):  # the most that a server takes at once
+        mlflow.MlflowClient().log_batch(run_id, metrics[start : start + 1000])
+
+
+def _losses(member: int, epoch: Epoch) -> dict[str, float]:
+    return {
+        f"train_nats/{member + 1}": epoch.train_nats,
+        f"validation_nats/{member + 1}": epoch.validation_nats,
+    }
 
 
 def _start_run(stage: str, recipe: Recipe) -> None:
@@ -255,17 +339,22 @@ def flat_params(recipe: Recipe) -> dict[str, str]:
 
 def _dvc_datasets() -> list[tuple[str, str, str]]:
     """The list and the prepared data, by dvc.lock: context, path, DVC's MD5."""
+    stage = _dvc_lock().get("prepare", {})
+    return [
+        (context, entry["path"], entry["md5"])
+        for context, key in (("list", "deps"), ("prepared", "outs"))
+        for entry in stage.get(key, [])
+        if not entry["path"].startswith(("pipeline/", "src/", "metrics/"))
+    ]
+
+
+def _dvc_lock() -> dict[str, dict[str, Any]]:
+    """The stages in dvc.lock; none where there is no such file, as outside of DVC."""
     try:
         lock = YAML(typ="safe", pure=True).load(Path("dvc.lock").read_text(encoding="utf-8"))
-        stage = lock["stages"]["prepare"]
-        return [
-            (context, entry["path"], entry["md5"])
-            for context, entries in (("list", stage["deps"]), ("prepared", stage["outs"]))
-            for entry in entries
-            if not entry["path"].startswith(("pipeline/", "src/", "metrics/"))
-        ]
+        return lock["stages"]
     except (OSError, YAMLError, KeyError, TypeError):
-        return []
+        return {}
 
 
 def _git(*arguments: str) -> str:
@@ -330,5 +419,4 @@ def _requirements() -> list[str]:
     """What the served model needs, at the versions in use."""
     from importlib.metadata import version
 
-    names = ("mlflow", "numpy", "pandas", "pydantic", "rapidfuzz", "regex", "safetensors", "torch")
-    return [f"{name}=={version(name).split('+')[0]}" for name in names]
+    return [f"{name}=={version(name).split('+')[0]}" for name in SERVING_NEEDS]

@@ -48,7 +48,12 @@ class Training:
     @property
     def best(self) -> Epoch:
         """The epoch whose weights were kept."""
-        return [epoch for epoch in self.epochs if epoch.is_best][-1]
+        return best_epoch(self.epochs)
+
+
+def best_epoch(epochs: list[Epoch]) -> Epoch:
+    """The epoch with the lowest validation loss, the first of them."""
+    return [epoch for epoch in epochs if epoch.is_best][-1]
 
 
 def choose_device(name: str) -> torch.device:
