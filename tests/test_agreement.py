@@ -2,15 +2,18 @@
 
 import ast
 import hashlib
+import json
 import re
 import subprocess
 import sys
 import tomllib
 
+import pandas as pd
 import pytest
 from conftest import REPOSITORY
 from ruamel.yaml import YAML
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from nomosaurus.cli import app
 from nomosaurus.params import Params
@@ -154,6 +157,31 @@ def test_commands_in_the_documents_exist(path):
         for part in value.split("."):
             assert part in model.model_fields, value
             model = model.model_fields[part].annotation
+
+
+def test_readme_shows_what_the_pipeline_gave():
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    figures = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
+    for key, digits in {
+        "perplexity": 2,
+        "network_perplexity": 2,
+        "baseline_perplexity": 2,
+        "gain_nats": 3,
+        "network_gain_nats": 3,
+        "memory_gain_nats": 3,
+    }.items():
+        value, low, high = (figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+        row = f"| {value:.{digits}f} | {low:.{digits}f} to {high:.{digits}f} |"
+        assert row in readme, key
+    for key in ("novelty", "uniqueness_at_10k"):
+        assert f"| {figures[key]:.3f} | |" in readme, key
+    names = pd.read_csv(REPOSITORY / "samples/names.csv")["name"].head(10)
+    assert " · ".join(names) in readme
+    summary = CliRunner().invoke(app, ["summary"])
+    assert summary.exit_code == 0
+    shown = [line.rstrip() for line in summary.stdout.strip().splitlines()]
+    block = readme.split("```text\n")[1].split("```")[0].splitlines()
+    assert [line for line in block if line not in shown] == ["  ..."]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -81,9 +81,9 @@ def generate(
 
     The first ten of -n 1000 are the ten of -n 10.
 
+    \b
     Examples:
       nomosaurus generate -n 20 --new --unique
-
       nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
     """
     trained = _load(model)
@@ -116,9 +116,9 @@ def score(
     Names come from the arguments, from --file, or from standard input, a name a
     line. Few bits per character mean a name that sounds like the list.
 
+    \b
     Examples:
       nomosaurus score diplosaurio gigantoraptor
-
       nomosaurus score --json < names.txt
     """
     if names and file:
