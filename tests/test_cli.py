@@ -71,6 +71,13 @@ def test_score_takes_names_from_arguments_a_file_and_standard_input(run, tmp_pat
     assert [name["name"] for name in objects(by_argument)] == ["Bela", "ana"]
 
 
+def test_score_warns_of_characters_never_seen(run):
+    code, out, err = run("score", "--json", "anx", "zoé")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert err == "warning: no learnt name has the characters 'o' 'x' 'z' 'é'\n"
+
+
 def test_score_shows_a_table_with_the_nearest_name(run):
     code, out, _ = run("score", "belanna")
     assert code == 0

@@ -141,6 +141,10 @@ def score(
         print(f"warning: empty lines left out: {len(lines) - len(wanted)}", file=sys.stderr)
     if not wanted:
         raise ListError("there is no name to score; give at least one that is not blank")
+    unknown = trained.unknown_characters(wanted)
+    if unknown:
+        shown = " ".join(repr(character) for character in unknown[:20])
+        print(f"warning: no learnt name has the characters {shown}", file=sys.stderr)
     scored = trained.score(wanted)
     if as_json:
         for name in scored:

@@ -186,6 +186,11 @@ class NameModel:
             for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
         ]
 
+    def unknown_characters(self, names: Sequence[str]) -> list[str]:
+        """The characters of names that no training name has, sorted."""
+        found = {c for name in names for c in characters(self.normalise(name))}
+        return sorted(found - set(self.vocabulary.characters))
+
     def nats(self, names: EncodedNames) -> np.ndarray:
         """Negative log-likelihood of each name, unknown events included; shape (N,)."""
         return self.mixture.name_nats(names) + self.unknown_nats(names)
