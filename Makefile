@@ -29,7 +29,7 @@ lint: $(READY) ## Check style and formatting
 
 ui: $(READY) ## Serve the MLflow UI on this project's store, on port 5000 (PORT=n for another)
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "The UI is at $$MLFLOW_TRACKING_URI";; \
-		*) echo "The runs are at http://127.0.0.1:$(PORT)/#/experiments/1/runs; Ctrl-C ends it"; \
+		*) echo "The runs are at http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"; \
 			$(BIN)/mlflow ui --port $(PORT) \
 			--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}";; esac
 
