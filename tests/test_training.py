@@ -8,7 +8,7 @@ from conftest import NAMES, params_with
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import DeviceError, DivergenceError
 from nomosaurus.likelihood import event_log_probs, mean_nats
-from nomosaurus.training import choose_device, train_network
+from nomosaurus.training import best_epoch, choose_device, train_network
 from nomosaurus.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
@@ -61,15 +61,16 @@ def test_same_seed_same_weights_another_seed_others():
 def test_the_best_epoch_is_kept():
     training = train(max_epochs=60, learning_rate=0.1)
     losses = [epoch.validation_nats for epoch in training.epochs]
-    assert training.best.validation_nats == min(losses)
-    assert training.best.number == int(np.argmin(losses)) + 1
+    best = best_epoch(training.epochs)
+    assert best.validation_nats == min(losses)
+    assert best.number == int(np.argmin(losses)) + 1
     assert mean_nats(training.network, VALIDATION) == pytest.approx(min(losses), abs=1e-6)
 
 
 def test_training_stops_when_validation_does_not_improve():
     training = train(max_epochs=500, patience=4, learning_rate=0.1)
     assert len(training.epochs) < 500
-    assert len(training.epochs) - training.best.number == 4
+    assert len(training.epochs) - best_epoch(training.epochs).number == 4
 
 
 def test_every_epoch_is_reported_as_it_ends():

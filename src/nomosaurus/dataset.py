@@ -69,6 +69,10 @@ class EncodedNames:
         targets[is_letter] = self.ids
         return targets
 
+    def num_known_events(self, vocab_size: int) -> int:
+        """Events that a vocabulary of this size can score: all but unknown characters."""
+        return self.num_events - int((np.asarray(self.ids) >= vocab_size).sum())
+
     def sum_by_name(self, events: np.ndarray) -> np.ndarray:
         """Sums of a value of each event, shape (P,), over each name; shape (N,)."""
         row = np.repeat(np.arange(len(self)), self.lengths + 1)  # (P,)
@@ -99,12 +103,13 @@ class Batch(NamedTuple):
 
 def make_batch(names: EncodedNames, rows: np.ndarray) -> Batch:
     """The names in `rows`, shape (B,), padded to the longest of them."""
-    lengths = names.lengths[rows]
+    starts = names.offsets[rows]
+    lengths = names.offsets[rows + 1] - starts
     time_steps = int(lengths.max()) + 1
     column = np.arange(time_steps)
     inside = column < lengths[:, None]  # (B, T), the letters
     letters = np.zeros((len(rows), time_steps), dtype=np.int64)
-    position = names.offsets[rows][:, None] + column
+    position = starts[:, None] + column
     letters[inside] = names.ids[position[inside]]
     targets = np.where(inside, letters, BOUNDARY_ID)  # (B, T), the end is the boundary
     inputs = np.full_like(targets, BOUNDARY_ID)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -134,14 +133,12 @@ def _train_apart(task: Task, seed: int, member: int, reports: queue.Queue) -> tu
             last = time.monotonic()
             reports.put(("progress", number, epochs))
 
-    report_epoch = partial(_report_epoch, reports)
+    def report_epoch(number: int, epoch: Epoch) -> None:
+        reports.put(("epoch", number, epoch))
+
     training = _train_here(task, seed, member, report_epoch, report_progress)
     weights = {name: w.numpy() for name, w in training.network.state_dict().items()}
     return weights, training.epochs
-
-
-def _report_epoch(reports: queue.Queue, member: int, epoch: Epoch) -> None:
-    reports.put(("epoch", member, epoch))
 
 
 def _pass_on(
@@ -159,9 +156,9 @@ def _pass_on(
 
 
 def _rebuild(task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch]) -> Training:
-    network = RecurrentNetwork(task.model_params, task.vocab_size)
-    network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-    return Training(network.eval(), epochs)
+    tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+    network = RecurrentNetwork.with_weights(task.model_params, task.vocab_size, tensors)
+    return Training(network, epochs)
 
 
 def learning_curve(trainings: list[Training]) -> pd.DataFrame:
@@ -182,7 +179,7 @@ def training_summary(
     Nats are per event on the validation names, characters never seen left out: of the model,
     of its networks without the n-gram, and of the n-gram alone.
     """
-    known = int((validation.targets < mixture.vocab_size).sum())
+    known = validation.num_known_events(mixture.vocab_size)
 
     def nats(model: Mixture | KneserNey) -> float:
         return round(float(model.name_nats(validation).sum() / known), 4)

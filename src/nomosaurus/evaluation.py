@@ -151,12 +151,12 @@ def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
     valid: list[str] = []
     num_valid = truncated = 0
     for i, sample in enumerate(islice(draw_samples(model.mixture, drawing, seed), 2 * SAMPLES)):
-        is_valid = sample.ended and model.is_valid(sample.ids)
+        name = model.valid_name(sample)
         if i < SAMPLES:
-            num_valid += is_valid
+            num_valid += name is not None
             truncated += not sample.ended
-        if is_valid:
-            valid.append(model.vocabulary.decode(sample.ids))
+        if name is not None:
+            valid.append(name)
         if i + 1 >= SAMPLES and len(valid) >= SAMPLES:
             break
     return Drawn(num_valid / SAMPLES, truncated / SAMPLES, valid[:SAMPLES])

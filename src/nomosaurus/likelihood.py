@@ -44,5 +44,6 @@ def event_log_probs(
 
 def mean_nats(network: RecurrentNetwork, names: EncodedNames) -> float:
     """Corpus sum of nats over corpus count of known events, the ends counted."""
-    known = int((names.targets < network.vocab_size).sum())
-    return float(-event_log_probs(network, names).sum() / known)
+    return float(
+        -event_log_probs(network, names).sum() / names.num_known_events(network.vocab_size)
+    )

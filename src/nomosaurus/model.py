@@ -15,7 +15,7 @@ from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import SamplingError
 from nomosaurus.mixture import Mixture
 from nomosaurus.params import DataParams, ModelParams, TrainParams
-from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.sampling import Drawing, Sample, draw_samples
 from nomosaurus.training import Epoch, best_epoch
 from nomosaurus.vocabulary import Vocabulary, characters
 
@@ -147,30 +147,27 @@ class NameModel:
         if count < 1:
             return
         for sample in draw_samples(self.mixture, drawing, seed):
-            name = self.vocabulary.decode(sample.ids)
-            is_new = not self.knows(name)
-            if (
-                sample.ended
-                and self.is_valid(sample.ids)
-                and not (new and not is_new)
-                and not (unique and name in seen)
-            ):
-                if unique:
-                    seen.add(name)
-                chars = len(sample.ids) + 1
-                nats = -sample.log_prob + self.vocabulary.unknown_nats(chars, 0)
-                yield _scored(name, nats, chars, is_new)
-                found, refused = found + 1, 0
-                if found == count:
-                    return
-            else:
-                refused += 1
             if refused == DRAWS_WITHOUT_A_NAME:
                 raise SamplingError(
                     f"found {found} of the {count} names asked for: the last {refused:,} "
                     "draws gave none that meets the request; ask for fewer names, raise the "
                     "temperature, or leave out --new, --unique or part of the prefix"
                 )
+            refused += 1
+            name = self.valid_name(sample)
+            if name is None or name in seen:
+                continue
+            is_new = not self.knows(name)
+            if new and not is_new:
+                continue
+            if unique:
+                seen.add(name)
+            chars = len(sample.ids) + 1
+            nats = -sample.log_prob + self.vocabulary.unknown_nats(chars, 0)
+            yield _scored(name, nats, chars, is_new)
+            found, refused = found + 1, 0
+            if found == count:
+                return
 
     def score(self, names: Sequence[str]) -> list[ScoredName]:
         """Score names, in the order given; each is normalised as the list was.
@@ -211,18 +208,20 @@ class NameModel:
         place = np.searchsorted(self.known_hashes, wanted)
         return place < len(self.known_hashes) and self.known_hashes[place] == wanted
 
-    def is_valid(self, ids: np.ndarray) -> bool:
-        """Whether a drawn name would be kept, unchanged, if it stood on the list.
+    def valid_name(self, sample: Sample) -> str | None:
+        """The name that was drawn, if it would be kept, unchanged, if it stood on the list.
 
-        Its characters must be the drawn ones, too: some, such as two halves of a flag,
-        become one when they stand side by side.
+        None if it was cut off, breaks a rule of the list, or its characters are not the
+        drawn ones: some, such as two halves of a flag, become one side by side.
         """
-        name = self.vocabulary.decode(ids)
-        return (
-            self.normalise(name) == name
+        name = self.vocabulary.decode(sample.ids)
+        is_valid = (
+            sample.ended
+            and self.normalise(name) == name
             and not drop_reason(name, self.recipe.data.max_length)
-            and np.array_equal(self.vocabulary.encode(name), ids)
+            and np.array_equal(self.vocabulary.encode(name), sample.ids)
         )
+        return name if is_valid else None
 
     def nearest(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """The nearest training name of each, and its Damerau-Levenshtein distance.

@@ -116,11 +116,9 @@ def load_model(path: Path | str) -> NameModel:
 def _load_network(
     params: ModelParams, vocab_size: int, tensors: dict[str, np.ndarray], prefix: str
 ) -> RecurrentNetwork:
-    network = RecurrentNetwork(params, vocab_size)
     weights = {
         name.removeprefix(prefix): torch.from_numpy(weight)
         for name, weight in tensors.items()
         if name.startswith(prefix)
     }
-    network.load_state_dict(weights)
-    return network.eval()
+    return RecurrentNetwork.with_weights(params, vocab_size, weights)

@@ -14,6 +14,7 @@ time step uses the same parameters. `step` is the compact picture, one time step
 # B batch, T time steps, V vocabulary, H hidden, G gates of the cell
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -105,6 +106,19 @@ class RecurrentNetwork(nn.Module):
         self.layers = nn.ModuleList(Layer(params.cell, size, params.hidden_size) for size in sizes)
         self.W_ya = nn.Parameter(torch.empty(vocab_size, params.hidden_size))
         self.b_y = nn.Parameter(torch.zeros(vocab_size))
+
+    @classmethod
+    def with_weights(
+        cls, params: ModelParams, vocab_size: int, weights: Mapping[str, Tensor]
+    ) -> "RecurrentNetwork":
+        """A network in evaluation mode, on the CPU.
+
+        Raises:
+            RuntimeError: If a weight is missing, unknown or of another shape.
+        """
+        network = cls(params, vocab_size)
+        network.load_state_dict(weights)
+        return network.eval()
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight matrix from uniform(-1, 1) / sqrt(H); biases are 0.

@@ -143,7 +143,7 @@ def parse_params(content: Any, source: str) -> Params:
 
 def _in_one_line(problem: Any) -> str:
     location = problem["loc"]
-    if location[-1:] == ("constrained-float",) or location[-1:] == ("float",):
+    if location[-1:] == ("constrained-float",):
         location = location[:-1]  # of a number or a word: the number's rule
     key = ".".join(str(part) for part in location)
     value = problem["input"]

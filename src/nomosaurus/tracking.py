@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nomosaurus import __version__
+from nomosaurus.files import read_json
 from nomosaurus.model import NameModel, Recipe
 from nomosaurus.params import Section
 from nomosaurus.training import Epoch
@@ -73,7 +74,7 @@ class ModelRun:
         MLflow never changes a param. Where a stage ran again for the same model with
         another value, the run gets a tag of the same name with the value that holds.
         """
-        values = {f"{name}.{key}": str(value) for key, value in section.model_dump().items()}
+        values = _flat(name, section.model_dump())
         self._try(lambda: self._log_values(values))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
@@ -128,14 +129,13 @@ class ModelRun:
                 continue
             for section, values in locked.get("params", {}).get("params.yaml", {}).items():
                 if isinstance(values, dict):
-                    self._log_values({f"{section}.{k}": str(v) for k, v in values.items()})
+                    self._log_values(_flat(section, values))
             for output in map(Path, (entry["path"] for entry in locked.get("outs", []))):
                 if not output.is_file():
                     continue
                 if output.suffix == ".json":
-                    figures = json.loads(output.read_text(encoding="utf-8"))
-                    mlflow.log_metrics({k: v for k, v in figures.items() if v is not None})
-                mlflow.log_artifact(str(output), output.parent.name)
+                    self.log_metrics(read_json(output, made_by=stage))
+                self.log_files(output)
             mlflow.set_tag(f"dvc.stage.{stage}", "done before")
 
     def _log_values(self, values: dict[str, str]) -> None:
@@ -304,7 +304,9 @@ def _start_run(stage: str, recipe: Recipe) -> None:
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
 
-    params = flat_params(recipe)
+    params = {"seed": str(recipe.seed)}
+    for name in ("data", "model", "train"):
+        params |= _flat(name, getattr(recipe, name).model_dump())
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)
@@ -328,13 +330,9 @@ def _start_run(stage: str, recipe: Recipe) -> None:
         mlflow.log_input(MetaDataset(source, path, digest), context=context)
 
 
-def flat_params(recipe: Recipe) -> dict[str, str]:
-    """A recipe as MLflow params: section.key, each value as text."""
-    flat = {"seed": str(recipe.seed)}
-    for name in ("data", "model", "train"):
-        section: Section = getattr(recipe, name)
-        flat |= {f"{name}.{key}": str(value) for key, value in section.model_dump().items()}
-    return flat
+def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """A section of params.yaml as MLflow params: section.key, each value as text."""
+    return {f"{section}.{key}": str(value) for key, value in values.items()}
 
 
 def _dvc_datasets() -> list[tuple[str, str, str]]:

@@ -45,11 +45,6 @@ class Training:
     network: RecurrentNetwork
     epochs: list[Epoch]
 
-    @property
-    def best(self) -> Epoch:
-        """The epoch whose weights were kept."""
-        return best_epoch(self.epochs)
-
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:
     """The epoch with the lowest validation loss, the first of them."""
@@ -128,7 +123,6 @@ def train_network(
     )
     uses_dropout = model_params.dropout > 0 or model_params.state_dropout > 0
     num_batches = math.ceil(len(train) / train_params.batch_size)
-    scored = int(train.lengths.sum()) + len(train)
     epochs: list[Epoch] = []
     best_nats = math.inf
     best_weights: dict[str, Tensor] = {}
@@ -163,10 +157,9 @@ def train_network(
                 name: weight.detach().cpu().clone()
                 for name, weight in averaged.module.state_dict().items()
             }
-        epochs.append(Epoch(number, total / scored, validation_nats, is_best))
+        epochs.append(Epoch(number, total / train.num_events, validation_nats, is_best))
         on_epoch(epochs[-1])
         if number - best_number >= train_params.patience:
             break
-    kept = RecurrentNetwork(model_params, vocab_size)
-    kept.load_state_dict(best_weights)
-    return Training(kept.eval(), epochs)
+    kept = RecurrentNetwork.with_weights(model_params, vocab_size, best_weights)
+    return Training(kept, epochs)
