@@ -11,10 +11,10 @@ from ruamel.yaml import YAML
 from nomosaurus.corpus import name_hashes
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.mixture import Mixture
-from nomosaurus.model import NameModel, Recipe
+from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
-from nomosaurus.params import Params, parse_params
+from nomosaurus.params import Params, Recipe, parse_params
 from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
 
@@ -53,7 +53,7 @@ def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
         vocabulary,
         train,
         name_hashes(names, params.data.split_key),
-        Recipe(params.seed, params.data, params.model, params.train),
+        Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
     )
 

@@ -1,6 +1,6 @@
 import multiprocessing
 import os
-from dataclasses import replace
+from collections import defaultdict
 
 import pytest
 import torch
@@ -8,13 +8,15 @@ from conftest import NAMES, params_with
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import (
-    Task,
     learning_curve,
     member_seed,
-    train_members,
+    member_tasks,
+    train_networks,
     training_summary,
 )
 from nomosaurus.mixture import fit_mixture
+from nomosaurus.params import Recipe
+from nomosaurus.training import Task, Watcher
 from nomosaurus.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_names(NAMES)
@@ -22,12 +24,27 @@ TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
 
 
-def task(members=2, **train_params) -> Task:
+def tasks(members=2, vocab_size=VOCABULARY.size, **train_params) -> list[Task]:
     params = params_with(
         model={"cell": "lstm", "hidden_size": 16, "members": members},
         train={"max_epochs": 3, "batch_size": 4, "num_threads": 1} | train_params,
     )
-    return Task(TRAIN, VALIDATION, VOCABULARY.size, params.model, params.train, torch.device("cpu"))
+    recipe = Recipe.for_list(params, len(TRAIN))
+    return member_tasks(TRAIN, VALIDATION, vocab_size, recipe, torch.device("cpu"))
+
+
+class Seen(Watcher):
+    """What a watcher is told."""
+
+    def __init__(self):
+        self.resumed = {}
+        self.epochs = defaultdict(list)
+
+    def on_resume(self, number, epochs):
+        self.resumed[number] = len(epochs)
+
+    def on_epoch(self, number, epoch):
+        self.epochs[number].append(epoch)
 
 
 def weights(trainings) -> list[bytes]:
@@ -41,23 +58,37 @@ def test_side_by_side_gives_the_bytes_of_one_after_the_other(monkeypatch):
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "2")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    seen = []
-    apart = train_members(
-        task(3), 1, on_epoch=lambda member, epoch: seen.append((member, epoch)), num_jobs=2
-    )
-    here = train_members(task(3), 1, num_jobs=1)
+    seen = Seen()
+    apart = train_networks(tasks(3), [seen], num_jobs=2)
+    here = train_networks(tasks(3), num_jobs=1)
     torch.set_num_threads(threads)
     assert weights(apart) == weights(here)
     assert len(set(weights(here))) == 3
     assert [training.epochs for training in apart] == [training.epochs for training in here]
     for member in range(3):
-        assert [epoch for m, epoch in seen if m == member] == apart[member].epochs
+        assert seen.epochs[member] == apart[member].epochs
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_networks_go_on_from_their_snapshots(tmp_path, num_jobs):
+    def file(number):
+        return tmp_path / f"{number}.safetensors"
+
+    whole = train_networks(tasks(max_epochs=6), num_jobs=1)
+    short = tasks(max_epochs=4)
+    train_networks(short[:1], snapshot_file=file)  # as if the second had not begun
+    seen = Seen()
+    resumed = train_networks(tasks(max_epochs=6), [seen], file, num_jobs)
+    assert weights(resumed) == weights(whole)
+    assert seen.resumed == {0: 4}
+    assert [epoch.number for epoch in seen.epochs[0]] == [5, 6]
+    assert [epoch.number for epoch in seen.epochs[1]] == [1, 2, 3, 4, 5, 6]
 
 
 def test_an_error_in_one_process_ends_all_of_them():
-    broken = replace(task(), vocab_size=2)  # ids that the network has no row for
+    broken = tasks(vocab_size=2)  # ids that the network has no row for
     with pytest.raises(IndexError):
-        train_members(broken, 1, num_jobs=2)
+        train_networks(broken, num_jobs=2)
     assert not multiprocessing.active_children()
 
 
@@ -68,13 +99,13 @@ def test_members_of_all_seeds_differ():
 
 
 def test_curve_and_summary_speak_of_all_networks():
-    trainings = train_members(task(), 1, num_jobs=1)
+    trainings = train_networks(tasks(), num_jobs=1)
     curve = learning_curve(trainings)
     assert curve["epoch"].tolist() == [1, 2, 3]
     mean = sum(training.epochs[0].train_nats for training in trainings) / 2
     assert curve["train"][0] == pytest.approx(mean, abs=1e-4)
     networks = [training.network for training in trainings]
-    mixture = fit_mixture(networks, TRAIN, VALIDATION, task().model_params)
+    mixture = fit_mixture(networks, TRAIN, VALIDATION, tasks()[0].model_params)
     summary = training_summary(mixture, trainings, VALIDATION)
     assert summary["epochs"] == 6
     assert summary["num_parameters"] == 2 * networks[0].num_parameters

@@ -12,6 +12,7 @@ from nomosaurus.evaluation import (
     exact_novelty,
     length_distribution,
     likelihoods,
+    name_costs,
     sampled_novelty,
     uniqueness,
 )
@@ -57,7 +58,7 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
     model = make_model()
     uniform = with_fixed_logits(model, [0.0] * model.vocabulary.size)
     names = EncodedNames.from_names(NAMES, model.vocabulary)
-    figures = likelihoods(uniform, names, 100, seed=0)
+    figures = likelihoods(name_costs(uniform, names), 100, seed=0)
     # Each event also shares its probability with the unknown one.
     expected = model.vocabulary.size / (1 - model.vocabulary.unknown_mass)
     assert figures["perplexity"] == pytest.approx(expected)
@@ -70,7 +71,7 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
 def test_likelihood_of_the_empty_list_of_unknowns_is_finite():
     model = make_model()
     names = EncodedNames.from_names(["xyz", "ana"] * 5, model.vocabulary)
-    figures = likelihoods(model, names, 100, seed=0)
+    figures = likelihoods(name_costs(model, names), 100, seed=0)
     assert all(math.isfinite(value) for value in figures.values())
 
 

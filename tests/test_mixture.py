@@ -42,15 +42,26 @@ def test_the_ends_of_the_weight_are_the_parts(mixture):
     )
 
 
-def test_networks_are_averaged_as_probabilities(mixture):
-    names = make_model().train
-    parts = [
-        np.exp(Mixture([network], mixture.ngram, 0.0).event_log_probs(names))
-        for network in mixture.networks
-    ]
-    np.testing.assert_allclose(
-        np.exp(mixture.networks_alone().event_log_probs(names)), (parts[0] + parts[1]) / 2
-    )
+def test_parts_are_multiplied_with_their_weights_as_exponents(mixture):
+    ids = np.array([0, 3])
+    state = mixture.initial_state(2)
+    alone = [Mixture([network], mixture.ngram, 0.0) for network in mixture.networks]
+    networks = [part.step(ids, part.initial_state(2))[0].exp().numpy() for part in alone]
+    ngram = mixture.ngram.distribution(mixture.ngram.advance(state.contexts, ids))
+    product = ngram**0.3 * (networks[0] * networks[1]) ** (0.5 * 0.7)  # by hand, (2, V)
+    expected = product / product.sum(axis=1, keepdims=True)
+    mixed, _ = weighted(mixture, 0.3).step(ids, state)
+    np.testing.assert_allclose(mixed.exp().numpy(), expected, rtol=1e-6)
+
+
+def test_networks_that_forget_are_in_the_zero_state_at_every_step(mixture):
+    names = EncodedNames.from_names(["bela"], make_model().vocabulary)
+    alone = mixture.networks_alone()
+    forgetful = alone.event_log_probs(names, forget=True)
+    for place, x in enumerate([0, *names.ids[:-1].tolist()]):
+        log_probs, _ = alone.step(np.array([x]), alone.initial_state(1))
+        assert forgetful[place] == pytest.approx(log_probs[0, names.targets[place]].item())
+    assert not np.allclose(forgetful, alone.event_log_probs(names))
 
 
 def test_state_of_some_names_is_what_they_would_have_alone(mixture):
@@ -64,7 +75,7 @@ def test_state_of_some_names_is_what_they_would_have_alone(mixture):
 
 def test_fitted_weight_is_the_best_of_a_grid(mixture):
     names = EncodedNames.from_names(["anabela", "lana", "elba"], make_model().vocabulary)
-    fitted = fit_ngram_weight(mixture.networks, mixture.ngram, names)
+    fitted = fit_ngram_weight(mixture, names)
     losses = {
         weight: weighted(mixture, weight).name_nats(names).sum()
         for weight in np.linspace(0, 1, 101)

@@ -39,9 +39,9 @@ def trained(store):
     model = make_model()
     path = store / "model.safetensors"
     save_model(path, model)
-    with tracking.training_run("train", model.recipe) as run:
-        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
-        run.log_epoch(0, Epoch(2, 2.4, 2.7, False))
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
         run.log_model(path)
     return path, model
 
@@ -109,7 +109,7 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
         }
         stages = json.loads((store / "dvc.lock").read_text())["stages"] if name == "sample" else {}
         (store / "dvc.lock").write_text(json.dumps({"stages": stages | {name: lock}}))
-    with tracking.training_run("train", model.recipe) as run:
+    with tracking.training_run("train", model.recipe, "f1") as run:
         run.log_model(path)
     (run,) = runs()
     assert run.data.metrics["perplexity"] == 4.5
@@ -119,8 +119,8 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
 
 def test_training_the_same_model_again_keeps_its_one_run(trained, capsys):
     path, model = trained
-    with tracking.training_run("train", model.recipe) as run:
-        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
         run.log_metrics({"validation_nats": 2.0})
     (run,) = runs()
@@ -168,7 +168,7 @@ print(len(drawn), drawn["new"].all())
 
 def test_a_failed_stage_leaves_a_failed_run(store):
     model = make_model()
-    with pytest.raises(ZeroDivisionError), tracking.training_run("train", model.recipe):
+    with pytest.raises(ZeroDivisionError), tracking.training_run("train", model.recipe, "f1"):
         raise ZeroDivisionError
     (run,) = runs()
     assert run.info.status == "FAILED"
@@ -184,8 +184,8 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
     model = make_model()
     path = store / "model.safetensors"
     save_model(path, model)
-    with tracking.training_run("train", model.recipe) as run:
-        run.log_epoch(0, Epoch(1, 2.5, 2.6, True))
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
     assert len(warnings) == 1
@@ -196,7 +196,7 @@ def test_processes_that_open_a_new_store_together_all_succeed(store):
     code = (
         "from conftest import make_model\n"
         "from nomosaurus import tracking\n"
-        "with tracking.training_run('train', make_model().recipe): pass\n"
+        "with tracking.training_run('train', make_model().recipe, str(os.getpid())): pass\n"
     )
     folders = (REPOSITORY / "tests", REPOSITORY / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}

@@ -8,7 +8,7 @@ from conftest import NAMES, params_with
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import DeviceError, DivergenceError
 from nomosaurus.likelihood import event_log_probs, mean_nats
-from nomosaurus.training import best_epoch, choose_device, train_network
+from nomosaurus.training import Snapshot, Task, best_epoch, choose_device, train_network
 from nomosaurus.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
@@ -17,14 +17,16 @@ TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
 
 
-def train(seed=1, model=None, on_epoch=lambda epoch: None, data=(TRAIN, VALIDATION), **values):
+def task(seed=1, model=None, data=(TRAIN, VALIDATION), **values) -> Task:
     params = params_with(
         model={"cell": "gru", "hidden_size": 16, "num_layers": 1} | (model or {}),
         train={"max_epochs": 3, "patience": 50, "batch_size": 4, "device": "cpu"} | values,
     )
-    return train_network(
-        *data, VOCABULARY.size, params.model, params.train, seed, CPU, on_epoch=on_epoch
-    )
+    return Task(*data, VOCABULARY.size, params.model, params.train, CPU, seed)
+
+
+def train(on_epoch=lambda epoch: None, **values):
+    return train_network(task(**values), on_epoch=on_epoch)
 
 
 def weights(training) -> torch.Tensor:
@@ -65,6 +67,36 @@ def test_the_best_epoch_is_kept():
     assert best.validation_nats == min(losses)
     assert best.number == int(np.argmin(losses)) + 1
     assert mean_nats(training.network, VALIDATION) == pytest.approx(min(losses), abs=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_going_on_from_a_snapshot_ends_with_the_same_bytes(cell, after):
+    whole = task(model={"cell": cell, "num_layers": 2}, max_epochs=9, learning_rate=0.1)
+    snapshots = []
+    straight = train_network(whole, on_snapshot=snapshots.append)
+    resumed = train_network(whole, start=train_until(whole, after))
+    assert torch.equal(weights(resumed), weights(straight))
+    assert resumed.epochs == straight.epochs
+    assert [len(snapshot.epochs) for snapshot in snapshots] == list(range(1, 10))
+
+
+def train_until(task: Task, number: int) -> Snapshot:
+    """The snapshot after an epoch of a training that then breaks off."""
+
+    class BreaksOffError(Exception):
+        pass
+
+    kept = []
+
+    def keep(snapshot: Snapshot) -> None:
+        kept[:] = [snapshot]
+        if len(snapshot.epochs) == number:
+            raise BreaksOffError
+
+    with pytest.raises(BreaksOffError):
+        train_network(task, on_snapshot=keep)
+    return kept[0]
 
 
 def test_training_stops_when_validation_does_not_improve():

@@ -1,42 +1,34 @@
-"""Several networks from different random draws, trained side by side.
+"""Several networks, trained side by side.
 
 Each is trained in a process of its own on its own thread, and comes out with the same
-bytes as if they had been trained one after the other.
+bytes as if they had been trained one after the other, and with the same bytes whether it was
+interrupted or not.
 """
 
 import multiprocessing
 import os
-import queue
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from nomosaurus.checkpoint import load_snapshot, save_snapshot
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.mixture import Mixture
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
-from nomosaurus.params import ModelParams, TrainParams
-from nomosaurus.training import Epoch, Training, make_repeatable, train_network
+from nomosaurus.params import Recipe
+from nomosaurus.training import Epoch, Task, Training, Watcher, make_repeatable, train_network
 
 SECONDS_BETWEEN_REPORTS = 0.5
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that the training of one network follows from."""
-
-    train: EncodedNames
-    validation: EncodedNames
-    vocab_size: int
-    model_params: ModelParams
-    train_params: TrainParams
-    device: torch.device
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -44,105 +36,132 @@ def member_seed(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def train_members(
-    task: Task,
-    seed: int,
-    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
-    on_progress: Callable[[int, float], None] = lambda member, epochs: None,
+def member_tasks(
+    train: EncodedNames,
+    validation: EncodedNames,
+    vocab_size: int,
+    recipe: Recipe,
+    device: torch.device,
+) -> list[Task]:
+    """A task for each of the `model.members` networks; they differ in their seeds."""
+    return [
+        Task(
+            train,
+            validation,
+            vocab_size,
+            recipe.model,
+            recipe.train,
+            device,
+            member_seed(recipe.seed, member),
+        )
+        for member in range(recipe.model.members)
+    ]
+
+
+def train_networks(
+    tasks: Sequence[Task],
+    watchers: Sequence[Watcher] = (),
+    snapshot_file: Callable[[int], Path] | None = None,
     num_jobs: int | None = None,
 ) -> list[Training]:
-    """Train `model.members` networks.
+    """Train a network a task.
 
     Args:
-        task: What they have in common.
-        seed: Each network's own seed follows from it and from its number.
-        on_epoch: Called with the network's number, from 0, and its finished epoch.
-        on_progress: Called with the network's number and the epochs it has done, a fraction
-            included.
+        tasks: What each network follows from; device and `num_threads` are the same in all.
+        watchers: Who is told how it goes.
+        snapshot_file: Where the snapshots of a network lie, by its number. A network that has
+            one goes on from there. Without it, an interruption loses all.
         num_jobs: The most processes at a time; with 1, all is done in this one. If it is
             not given, as many as the machine's cores have room for.
     """
+    files = [snapshot_file(i) if snapshot_file else None for i in range(len(tasks))]
+    num_threads = tasks[0].train_params.num_threads
     if num_jobs is None:
-        num_jobs = max(1, (os.cpu_count() or 1) // task.train_params.num_threads)
-    members = range(task.model_params.members)
-    if num_jobs == 1 or len(members) == 1 or task.device.type != "cpu":
-        return [_train_here(task, seed, member, on_epoch, on_progress) for member in members]
+        num_jobs = max(1, (os.cpu_count() or 1) // num_threads)
+
+    def report(kind: str, number: int, value: Any) -> None:
+        for watcher in watchers:
+            getattr(watcher, kind)(number, value)
+
+    if num_jobs == 1 or len(tasks) == 1 or tasks[0].device.type != "cpu":
+        return [_train(i, task, files[i], report) for i, task in enumerate(tasks)]
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        reports = manager.Queue()
-        others = set(multiprocessing.active_children())  # the manager's own process
-        executor = ProcessPoolExecutor(
-            min(num_jobs, len(members)),
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(task.train_params.num_threads,),
-        )
-        try:
-            futures = [
-                executor.submit(_train_apart, task, seed, member, reports) for member in members
-            ]
-            handlers = {"epoch": on_epoch, "progress": on_progress}
-            _pass_on(futures, reports, handlers)
-            return [_rebuild(task, *future.result()) for future in futures]
-        except BaseException:
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            raise
-        finally:
-            executor.shutdown(cancel_futures=True)
+    reports = context.SimpleQueue()  # what is put there is there before the task ends
+    executor = ProcessPoolExecutor(
+        min(num_jobs, len(tasks)),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(num_threads, reports),
+    )
+    try:
+        futures = [executor.submit(_train_apart, i, task, files[i]) for i, task in enumerate(tasks)]
+        _pass_on(futures, reports, report)
+        return [
+            _rebuild(task, *future.result()) for task, future in zip(tasks, futures, strict=True)
+        ]
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def _train_here(
-    task: Task,
-    seed: int,
-    member: int,
-    on_epoch: Callable[[int, Epoch], None],
-    on_progress: Callable[[int, float], None],
+def _train(
+    number: int, task: Task, file: Path | None, report: Callable[[str, int, Any], None]
 ) -> Training:
+    start = load_snapshot(file) if file else None
     finished = 0
+    if start:
+        finished = len(start.epochs)
+        report("on_resume", number, start.epochs)
 
     def epoch_ended(epoch: Epoch) -> None:
         nonlocal finished
         finished = epoch.number
-        on_epoch(member, epoch)
+        report("on_epoch", number, epoch)
 
     return train_network(
-        task.train,
-        task.validation,
-        task.vocab_size,
-        task.model_params,
-        task.train_params,
-        member_seed(seed, member),
-        task.device,
+        task,
+        start=start,
         on_epoch=epoch_ended,
-        on_batch=lambda done, total: on_progress(member, finished + done / total),
+        on_batch=lambda done, total: report("on_progress", number, finished + done / total),
+        on_snapshot=(lambda snapshot: save_snapshot(file, snapshot)) if file else None,
     )
 
 
-def _start_worker(num_threads: int) -> None:
+def _start_worker(num_threads: int, reports: SimpleQueue) -> None:
+    global _reports
+    _reports = reports
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
+    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
     make_repeatable(num_threads)
 
 
-def _train_apart(task: Task, seed: int, member: int, reports: queue.Queue) -> tuple:
+def _end_with_the_first_process() -> None:
+    """Where that is killed, nobody waits for the outcome, and the pool would never end."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _train_apart(number: int, task: Task, file: Path | None) -> tuple:
     last = time.monotonic()
 
-    def report_progress(number: int, epochs: float) -> None:
+    def report(kind: str, number: int, value: Any) -> None:
         nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_REPORTS:
+        if kind == "on_progress":
+            if time.monotonic() - last < SECONDS_BETWEEN_REPORTS:
+                return
             last = time.monotonic()
-            reports.put(("progress", number, epochs))
+        _reports.put((kind, number, value))
 
-    def report_epoch(number: int, epoch: Epoch) -> None:
-        reports.put(("epoch", number, epoch))
-
-    training = _train_here(task, seed, member, report_epoch, report_progress)
+    training = _train(number, task, file, report)
     weights = {name: w.numpy() for name, w in training.network.state_dict().items()}
-    return weights, training.epochs
+    return weights, training.epochs, training.cpu_seconds
 
 
 def _pass_on(
-    futures: list[Future], reports: queue.Queue, handlers: dict[str, Callable[..., None]]
+    futures: list[Future], reports: SimpleQueue, report: Callable[[str, int, Any], None]
 ) -> None:
     """Hand on the workers' reports until all are done; raise what one of them raised."""
     running = set(futures)
@@ -151,14 +170,15 @@ def _pass_on(
         for future in done:
             future.result()
         while not reports.empty():
-            kind, member, value = reports.get()
-            handlers[kind](member, value)
+            report(*reports.get())
 
 
-def _rebuild(task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch]) -> Training:
+def _rebuild(
+    task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch], cpu_seconds: float
+) -> Training:
     tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
     network = RecurrentNetwork.with_weights(task.model_params, task.vocab_size, tensors)
-    return Training(network, epochs)
+    return Training(network, epochs, cpu_seconds)
 
 
 def learning_curve(trainings: list[Training]) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """The errors that a person is meant to read: one line, then a non-zero exit."""
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,13 +56,16 @@ class DivergenceError(NomosaurusError):
 def one_line_errors() -> Iterator[None]:
     """Show our own errors as one line on stderr and exit with 1; for entry points.
 
-    Anything else is a defect and keeps its traceback. Ctrl-C exits with 130, as shells do.
+    Anything else is a defect and keeps its traceback. Ctrl-C exits with 130, as shells do, and
+    so does a request to end (SIGTERM), which is treated alike.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except NomosaurusError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped before the end", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped before the end", file=sys.stderr)
         raise SystemExit(130) from None

@@ -5,7 +5,7 @@ Likelihoods count letters and the end of each name, corpus sum over corpus count
 
 # N names, M quantities compared on the same names, R bootstrap samples
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import exp, log
@@ -73,9 +73,27 @@ def bootstrap_ratios(
     ]
 
 
-def likelihoods(
-    model: NameModel, names: EncodedNames, num_samples: int, seed: int
-) -> dict[str, float | None]:
+def name_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
+    """What each name costs, in nats, its end and its unknown characters counted.
+
+    Returns:
+        A row a name: `model`, `networks` (without the n-gram), `ngram` (alone), `forgetful`
+        (the networks, with a_{t-1} zeroed at every step), and `chars`, the name's events.
+    """
+    unknown = model.unknown_nats(names)
+    alone = model.mixture.networks_alone()
+    return pd.DataFrame(
+        {
+            "model": model.nats(names),
+            "networks": alone.name_nats(names) + unknown,
+            "ngram": model.mixture.ngram.name_nats(names) + unknown,
+            "forgetful": alone.name_nats(names, forget=True) + unknown,
+            "chars": names.lengths + 1,
+        }
+    )
+
+
+def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, float | None]:
     """How well held-out names are predicted; intervals as `_low` and `_high`.
 
     `perplexity` and the two after it are the model's, networks and n-gram mixed;
@@ -86,22 +104,16 @@ def likelihoods(
     costs the networks.
 
     Args:
-        model: The trained model.
-        names: Held-out names, which nothing was chosen on.
+        costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
         num_samples: Bootstrap samples.
         seed: Start of the bootstrap.
     """
-    cost = model.unknown_nats(names)
-    alone = model.mixture.networks_alone()
-    mixed = model.nats(names)
-    networks = alone.name_nats(names) + cost
-    ngram = model.mixture.ngram.name_nats(names) + cost
-    forgetful = alone.name_nats(names, forget=True) + cost
+    mixed, networks, ngram = costs["model"], costs["networks"], costs["ngram"]
     quantities = np.stack(
-        [mixed, networks, ngram, ngram - mixed, ngram - networks, forgetful - networks]
+        [mixed, networks, ngram, ngram - mixed, ngram - networks, costs["forgetful"] - networks]
     )  # (M, N)
     nats, network_nats, baseline_nats, gain, network_gain, memory_gain = bootstrap_ratios(
-        quantities, names.lengths + 1, num_samples, seed
+        quantities, costs["chars"].to_numpy(), num_samples, seed
     )
     estimates = {
         "perplexity": nats.map(exp),
@@ -119,6 +131,11 @@ def likelihoods(
         figures[f"{name}_low"] = estimate.low
         figures[f"{name}_high"] = estimate.high
     return figures
+
+
+def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Figures as they are written down: to four decimals."""
+    return {name: value if value is None else round(value, 4) for name, value in figures.items()}
 
 
 def exact_novelty(model: NameModel) -> float:
@@ -209,7 +226,7 @@ def evaluate(
     train = model.train.decode(model.vocabulary)
     drawn = draw_for_evaluation(model, seed)
     figures: dict[str, float | None] = {
-        **likelihoods(model, test, num_bootstrap, seed),
+        **likelihoods(name_costs(model, test), num_bootstrap, seed),
         "novelty": exact_novelty(model),
         "novelty_at_10k": (
             sampled_novelty(drawn.valid, train) if len(drawn.valid) == SAMPLES else None
@@ -219,5 +236,4 @@ def evaluate(
         "validity": drawn.validity,
         "truncated": drawn.truncated,
     }
-    rounded = {name: value if value is None else round(value, 4) for name, value in figures.items()}
-    return rounded, length_distribution(train, drawn.valid)
+    return rounded(figures), length_distribution(train, drawn.valid)

@@ -1,4 +1,4 @@
-"""Writing so that nothing already written is lost: beside it first, then renamed."""
+"""Files: where they lie, and writing that loses nothing: beside first, then renamed."""
 
 import json
 import os
@@ -10,6 +10,14 @@ from typing import Any
 import pandas as pd
 
 from nomosaurus.errors import ArtifactError
+
+
+def main_checkout() -> Path:
+    """The checkout itself, also from DVC's temporary work trees; else the current folder.
+
+    What outlives a stage and is no output of it lies there.
+    """
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

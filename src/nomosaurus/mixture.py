@@ -1,14 +1,16 @@
 """The distribution that is evaluated, sampled and scored: networks mixed with an n-gram.
 
-    p(x) = w p_ngram(x) + (1 - w) mean over networks of p_network(x)
+    p(x) ∝ p_ngram(x)^w  (product over the K networks of p_network(x)^(1/K))^(1 - w)
 
-at every step (linear interpolation, Jelinek and Mercer 1980). Networks that start from
-different random draws err differently, and an n-gram errs differently from both.
+at every step: log-linear interpolation (Klakow 1998, equation 2), with weights that sum to 1.
+Networks that start from different random draws err differently, and an n-gram errs
+differently from both; what all of them find likely is likely.
 """
 
-# B batch, V vocabulary, P events of all names, K order of the n-gram,
-# L layers, S parts of the state, H hidden
+# B batch, V vocabulary, P events of all names, E events at one step of a batch,
+# K order of the n-gram, L layers, S parts of the state, H hidden
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nomosaurus.dataset import EncodedNames
-from nomosaurus.likelihood import event_log_probs
+from nomosaurus.dataset import EncodedNames, batches_by_length
+from nomosaurus.likelihood import SCORING_BATCH
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey, choose_order
 from nomosaurus.params import ModelParams
@@ -38,6 +40,24 @@ class MixtureState(NamedTuple):
         """The state of some of the names."""
         keep = torch.from_numpy(rows)
         return MixtureState([a[:, :, keep] for a in self.activations], self.contexts[:, rows])
+
+
+class Parts(NamedTuple):
+    """What each side of the mixture predicts; log-probabilities, double.
+
+    Attributes:
+        networks: Mean over the networks, not normalised if there are several; shape (B, V).
+        ngram: Shape (B, V).
+    """
+
+    networks: Tensor
+    ngram: Tensor
+
+
+def mix(parts: Parts, ngram_weight: float) -> Tensor:
+    """Log-probabilities of the mixture, shape (B, V)."""
+    mixed = (1 - ngram_weight) * parts.networks + ngram_weight * parts.ngram
+    return torch.log_softmax(mixed, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -76,51 +96,75 @@ class Mixture:
         )
 
     @torch.inference_mode()
-    def step(self, ids: np.ndarray, state: MixtureState) -> tuple[Tensor, MixtureState]:
+    def step(
+        self, ids: np.ndarray, state: MixtureState, *, forget: bool = False
+    ) -> tuple[Tensor, MixtureState]:
         """One time step.
 
         Args:
             ids: The characters x_t, shape (B,).
             state: From `initial_state` or an earlier step.
+            forget: Zero a_{t-1} of the networks first; the n-gram keeps its context.
 
         Returns:
             Log-probabilities of the next character, double, shape (B, V), and the new state.
         """
+        parts, state = self.parts(ids, state, forget=forget)
+        return mix(parts, self.ngram_weight), state
+
+    def parts(
+        self, ids: np.ndarray, state: MixtureState, *, forget: bool = False
+    ) -> tuple[Parts, MixtureState]:
+        """What `step` mixes, and the new state; arguments as there."""
         contexts = self.ngram.advance(state.contexts, ids)  # (K, B)
         x = torch.from_numpy(ids)
+        before = self.initial_state(len(ids)).activations if forget else state.activations
         steps = [
             network.step(x, activation)
-            for network, activation in zip(self.networks, state.activations, strict=True)
+            for network, activation in zip(self.networks, before, strict=True)
         ]
-        predictions = [torch.softmax(logits.double(), dim=-1) for logits, _ in steps]
-        mixed = torch.stack(predictions).mean(0)  # (B, V)
-        if self.ngram_weight > 0:
-            ngram = torch.from_numpy(self.ngram.distribution(contexts))  # (B, V)
-            mixed = self.ngram_weight * ngram + (1 - self.ngram_weight) * mixed
-        return mixed.log(), MixtureState([activation for _, activation in steps], contexts)
+        predictions = [torch.log_softmax(logits.double(), dim=-1) for logits, _ in steps]
+        parts = Parts(
+            torch.stack(predictions).mean(0),
+            torch.from_numpy(self.ngram.distribution(contexts)).log(),
+        )
+        return parts, MixtureState([activation for _, activation in steps], contexts)
+
+    @torch.inference_mode()
+    def event_parts(
+        self, names: EncodedNames, *, forget: bool = False
+    ) -> Iterator[tuple[np.ndarray, Tensor, Parts]]:
+        """The parts of every event's prediction, but for characters outside the vocabulary.
+
+        Yields:
+            The places of some events among all, shape (E,); their targets, (E,); the parts.
+        """
+        starts = names.event_offsets[:-1]
+        for rows, batch in batches_by_length(names, SCORING_BATCH):
+            state = self.initial_state(len(rows))
+            for t in range(batch.inputs.shape[1]):
+                parts, state = self.parts(batch.inputs[:, t].numpy(), state, forget=forget)
+                target = batch.targets[:, t]
+                scored = batch.mask[:, t] & (target < self.vocab_size)  # (B,)
+                places = starts[rows][scored.numpy()] + t
+                yield places, target[scored], Parts(*(part[scored] for part in parts))
 
     def event_log_probs(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
-        """Log-probability of each event, in nats, as `likelihood.event_log_probs`; (P,).
+        """Log-probability of each event, in nats; shape (P,).
 
-        With `forget` the networks lose a_{t-1} at every step; the n-gram keeps its context.
+        A character outside the vocabulary has no probability here and counts as 0;
+        `Vocabulary.unknown_nats` accounts for it. With `forget` the networks lose a_{t-1} at
+        every step; the n-gram keeps its context.
         """
-        probability = mean_probabilities(self.networks, names, forget=forget)  # (P,)
-        if self.ngram_weight > 0:
-            ngram = self.ngram.event_probabilities(names)  # (P,)
-            probability = self.ngram_weight * ngram + (1 - self.ngram_weight) * probability
-        return np.log(probability)
+        log_probs = np.zeros(names.num_events)
+        for places, targets, parts in self.event_parts(names, forget=forget):
+            mixed = mix(parts, self.ngram_weight)  # (E, V)
+            log_probs[places] = mixed.gather(1, targets.unsqueeze(1)).squeeze(1).numpy()
+        return log_probs
 
     def name_nats(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
         """Negative log-likelihood of each name, in nats, its end counted; shape (N,)."""
         return -names.sum_by_name(self.event_log_probs(names, forget=forget))
-
-
-def mean_probabilities(
-    networks: list[RecurrentNetwork], names: EncodedNames, *, forget: bool = False
-) -> np.ndarray:
-    """Mean over networks of each event's probability; shape (P,)."""
-    each = [np.exp(event_log_probs(network, names, forget=forget)) for network in networks]
-    return np.mean(each, axis=0)
 
 
 def fit_mixture(
@@ -130,34 +174,27 @@ def fit_mixture(
     params: ModelParams,
 ) -> Mixture:
     """Fit the n-gram on `train`; choose its order, and its weight if `auto`, on `validation`."""
-    vocab_size = networks[0].vocab_size
-    ngram = choose_order(train, validation, vocab_size, params.ngram_max_order)
+    ngram = choose_order(train, validation, networks[0].vocab_size, params.ngram_max_order)
+    mixture = Mixture(networks, ngram, 0.0)
     weight = params.ngram_weight
     if weight == "auto":
-        weight = fit_ngram_weight(networks, ngram, validation)
-    return Mixture(networks, ngram, weight)
+        weight = fit_ngram_weight(mixture, validation)
+    return replace(mixture, ngram_weight=weight)
 
 
-def fit_ngram_weight(
-    networks: list[RecurrentNetwork], ngram: KneserNey, names: EncodedNames
-) -> float:
-    """The weight w under which `names`, the validation side, are likeliest.
+def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> float:
+    """The weight w, to three decimals, under which `names`, the validation side, are likeliest.
 
-    The log-likelihood is concave in w, so halving the interval on the sign of its slope
-    finds the maximum; it is rounded to three decimals.
+    The log-likelihood is concave in w. So it is computed for twenty-one weights from 0 to 1 in
+    one pass, and the parabola through the best and its neighbours gives the maximum.
     """
-    theirs = ngram.event_probabilities(names)  # (P,)
-    ours = mean_probabilities(networks, names)  # (P,)
-
-    def slope(weight: float) -> float:
-        return float(((theirs - ours) / (weight * theirs + (1 - weight) * ours)).mean())
-
-    low, high = 0.0, 1.0
-    if slope(low) <= 0:
-        return low
-    if slope(high) >= 0:
-        return high
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
-    return round((low + high) / 2, 3)
+    weights = np.linspace(0, 1, 21)
+    nats = np.zeros(len(weights))
+    for _, targets, parts in mixture.event_parts(names):
+        for i, weight in enumerate(weights):
+            chosen = mix(parts, weight).gather(1, targets.unsqueeze(1))  # (E, 1)
+            nats[i] -= float(chosen.sum())
+    middle = int(np.clip(nats.argmin(), 1, len(weights) - 2))
+    curve = np.polyfit(weights[middle - 1 : middle + 2], nats[middle - 1 : middle + 2], 2)
+    lowest = -curve[1] / (2 * curve[0]) if curve[0] > 0 else weights[nats.argmin()]
+    return round(float(np.clip(lowest, 0, 1)), 3)

@@ -14,7 +14,7 @@ from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import SamplingError
 from nomosaurus.mixture import Mixture
-from nomosaurus.params import DataParams, ModelParams, TrainParams
+from nomosaurus.params import Recipe
 from nomosaurus.sampling import Drawing, Sample, draw_samples
 from nomosaurus.training import Epoch, best_epoch
 from nomosaurus.vocabulary import Vocabulary, characters
@@ -40,16 +40,6 @@ class ScoredName:
     chars: int
     bits_per_char: float
     new: bool
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The params that a model follows from."""
-
-    seed: int
-    data: DataParams
-    model: ModelParams
-    train: TrainParams
 
 
 @dataclass(frozen=True)

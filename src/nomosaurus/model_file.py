@@ -21,15 +21,15 @@ from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
 from nomosaurus.mixture import Mixture
-from nomosaurus.model import NameModel, Recipe
+from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
-from nomosaurus.params import DataParams, ModelParams, TrainParams
+from nomosaurus.params import ModelParams, Recipe
 from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
 
 ENTRY = "nomosaurus"
-FORMAT = 1
+FORMAT = 2
 LIST_TENSORS = ("train.ids", "train.offsets", "known_hashes")
 
 
@@ -43,15 +43,11 @@ def save_model(path: Path, model: NameModel) -> None:
     tensors["train.ids"] = np.ascontiguousarray(model.train.ids)
     tensors["train.offsets"] = np.ascontiguousarray(model.train.offsets)
     tensors["known_hashes"] = np.ascontiguousarray(model.known_hashes)
-    recipe = model.recipe
     content = {
         "format": FORMAT,
         "characters": list(model.vocabulary.characters),
         "unknown_mass": model.vocabulary.unknown_mass,
-        "seed": recipe.seed,
-        "data": recipe.data.model_dump(),
-        "model": recipe.model.model_dump(),
-        "train": recipe.train.model_dump(),
+        "recipe": model.recipe.model_dump(),
         "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
         "ngram_order": model.mixture.ngram.order,
         "ngram_weight": model.mixture.ngram_weight,
@@ -91,12 +87,7 @@ def load_model(path: Path | str) -> NameModel:
                 f"{path} has model format {content['format']}, and this version of "
                 f"Nomosaurus reads format {FORMAT}; train it again"
             )
-        recipe = Recipe(
-            content["seed"],
-            DataParams.model_validate(content["data"]),
-            ModelParams.model_validate(content["model"]),
-            TrainParams.model_validate(content["train"]),
-        )
+        recipe = Recipe.model_validate(content["recipe"])
         vocabulary = Vocabulary(tuple(content["characters"]), content["unknown_mass"])
         train_ids, train_offsets, known_hashes = (tensors.pop(name) for name in LIST_TENSORS)
         train = EncodedNames(train_ids, train_offsets)

@@ -5,6 +5,7 @@ There are no defaults: a run is described by its params.yaml alone.
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,6 +70,12 @@ class EvaluateParams(Section):
     bootstrap_samples: int = Field(ge=100, le=100_000)
 
 
+class CrossvalidateParams(Section):
+    """How `make crossvalidate` holds names out."""
+
+    folds: int = Field(ge=3, le=100)
+
+
 class SampleParams(Section):
     """How the names in samples/names.csv are drawn."""
 
@@ -90,6 +97,7 @@ class Params(Section):
     model: ModelParams
     train: TrainParams
     evaluate: EvaluateParams
+    crossvalidate: CrossvalidateParams
     sample: SampleParams
 
     @model_validator(mode="after")
@@ -103,8 +111,31 @@ class Params(Section):
         return self
 
 
-def load_params(path: Path) -> Params:
+class Recipe(Section):
+    """The params that a model follows from, each `auto` settled."""
+
+    seed: int
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+
+    @classmethod
+    def for_list(cls, params: Params, num_names: int) -> "Recipe":
+        """Settle each `auto` by the number of names to learn."""
+        return cls(
+            seed=params.seed,
+            data=params.data,
+            model=params.model,
+            train=params.train,
+        )
+
+
+def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params:
     """Read and check params.yaml (YAML 1.2, so that 1e-3 is a number).
+
+    Args:
+        path: The file.
+        replaced: Values to take instead of the file's, by section.key.
 
     Raises:
         ParamsError: On the first rule broken, naming key, rule and value.
@@ -121,6 +152,10 @@ def load_params(path: Path) -> Params:
         raise ParamsError(f"{path}, line {line}: not valid YAML: {problem}") from None
     except YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    for name, value in (replaced or {}).items():
+        section, _, key = name.partition(".")
+        if isinstance(content, dict) and isinstance(content.get(section), dict):
+            content[section][key] = value
     return parse_params(content, str(path))
 
 

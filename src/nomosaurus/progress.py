@@ -1,6 +1,7 @@
 """What a person sees while networks train: bars on a terminal, plain lines elsewhere."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,52 +13,76 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from nomosaurus.training import Epoch
+from nomosaurus.training import Epoch, Watcher
 
 
-class TrainingProgress:
-    """Callbacks for `ensemble.train_members`; made by `training_progress`."""
+class TrainingProgress(Watcher):
+    """Shows how the training of several networks goes; made by `training_progress`."""
 
-    def __init__(self, console: Console, bars: Progress | None, members: int, epochs: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        bars: Progress | None,
+        labels: Sequence[str],
+        max_epochs: int,
+        seconds_between_lines: float,
+    ) -> None:
         self._console = console
         self._bars = bars
-        self._max_epochs = epochs
-        self._labels = [f"network {i + 1} of {members}" for i in range(members)]
+        self._max_epochs = max_epochs
+        self._labels = labels
+        self._seconds = seconds_between_lines
+        self._last_line = 0.0
         if bars:
             self._tasks = [
-                bars.add_task(label, total=epochs, losses="", start=False) for label in self._labels
+                bars.add_task(label, total=max_epochs, losses="", start=False) for label in labels
             ]
 
-    def on_progress(self, member: int, epochs: float) -> None:
+    def on_resume(self, number: int, epochs: list[Epoch]) -> None:
+        """Say after which epoch a network goes on."""
+        self._console.print(
+            f"{self._labels[number]} goes on after epoch {len(epochs)}", highlight=False
+        )
+
+    def on_progress(self, number: int, epochs: float) -> None:
         """Move a network's bar; a fraction of an epoch counts."""
         if self._bars:
-            self._bars.start_task(self._tasks[member])
-            self._bars.update(self._tasks[member], completed=epochs)
+            self._bars.start_task(self._tasks[number])
+            self._bars.update(self._tasks[number], completed=epochs)
 
-    def on_epoch(self, member: int, epoch: Epoch) -> None:
+    def on_epoch(self, number: int, epoch: Epoch) -> None:
         """Show an epoch's losses: beside the bar, or as a line; * marks the best so far."""
         losses = (
             f"train {epoch.train_nats:.4f}, validation {epoch.validation_nats:.4f} nats/char"
             f"{' *' if epoch.is_best else ''}"
         )
         if self._bars:
-            self.on_progress(member, epoch.number)
-            self._bars.update(self._tasks[member], losses=losses)
-        else:
-            label = self._labels[member]
+            self.on_progress(number, epoch.number)
+            self._bars.update(self._tasks[number], losses=losses)
+        elif time.monotonic() - self._last_line >= self._seconds:
+            self._last_line = time.monotonic()
             self._console.print(
-                f"{label}, epoch {epoch.number} of at most {self._max_epochs}: {losses}",
+                f"{self._labels[number]}, epoch {epoch.number} of at most {self._max_epochs}: "
+                f"{losses}",
                 highlight=False,
             )
 
 
 @contextmanager
-def training_progress(members: int, max_epochs: int) -> Iterator[TrainingProgress]:
-    """Show each network's epochs, its losses, and the time left if it does not stop early."""
+def training_progress(
+    labels: Sequence[str], max_epochs: int, seconds_between_lines: float = 0
+) -> Iterator[TrainingProgress]:
+    """Show each network's epochs, its losses, and the time left if it does not stop early.
+
+    Args:
+        labels: What each network is called.
+        max_epochs: The most that each may run.
+        seconds_between_lines: Without a terminal, say no more than one epoch in this time.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
         plain = Console(stderr=True, width=200)
-        yield TrainingProgress(plain, None, members, max_epochs)
+        yield TrainingProgress(plain, None, labels, max_epochs, seconds_between_lines)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -69,4 +94,4 @@ def training_progress(members: int, max_epochs: int) -> Iterator[TrainingProgres
         TextColumn("{task.fields[losses]}"),
         console=console,
     ) as bars:
-        yield TrainingProgress(console, bars, members, max_epochs)
+        yield TrainingProgress(console, bars, labels, max_epochs, seconds_between_lines)

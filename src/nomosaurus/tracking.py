@@ -24,13 +24,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nomosaurus import __version__
-from nomosaurus.files import read_json
-from nomosaurus.model import NameModel, Recipe
-from nomosaurus.params import Section
-from nomosaurus.training import Epoch
+from nomosaurus.files import main_checkout, read_json
+from nomosaurus.model import NameModel
+from nomosaurus.params import CrossvalidateParams, Recipe, Section
+from nomosaurus.training import Epoch, Watcher
 
 EXPERIMENT = "nomosaurus"
+CROSSVALIDATION = "nomosaurus-crossvalidation"
 MODEL_TAG = "model_sha256"
+TRAINING_TAG = "training"  # the fingerprint of what the training follows from
 VIEW = {"mlflow.experimentKind": "custom_model_development"}  # how the UI opens it
 SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -55,18 +57,22 @@ SERVING_NEEDS = (
 SERVING = Path(__file__).with_name("serving.py")
 
 
-class ModelRun:
+class ModelRun(Watcher):
     """The MLflow run of one model; every method is safe to call when the store is down."""
 
     def __init__(self) -> None:
         self._failed = False
 
-    def log_epoch(self, member: int, epoch: Epoch) -> None:
-        """Both losses of network `member`, from 0, at the epoch's number as the step."""
+    def on_epoch(self, number: int, epoch: Epoch) -> None:
+        """Log both losses of a network at the epoch's number as the step."""
         import mlflow
 
-        losses = _losses(member, epoch)
+        losses = _losses(number, epoch)
         self._try(lambda: mlflow.log_metrics(losses, step=epoch.number))
+
+    def on_resume(self, number: int, epochs: list[Epoch]) -> None:
+        """Log the epochs that the run does not have, as where it was killed before it could."""
+        self._try(lambda: _log_missing_epochs(number, epochs))
 
     def log_params(self, name: str, section: Section) -> None:
         """A section of params.yaml, as name.key.
@@ -102,7 +108,7 @@ class ModelRun:
     def _log_or_give_way(self, path: Path) -> None:
         import mlflow
 
-        earlier = _find_run(path)
+        earlier = _find_run_of_model(path)
         if earlier is None:
             _log_servable_model(path)
             mlflow.set_tag(MODEL_TAG, file_sha256(path))
@@ -168,15 +174,55 @@ class ModelRun:
 
 
 @contextmanager
-def training_run(stage: str, recipe: Recipe) -> Iterator[ModelRun]:
-    """A new run for a model about to be trained.
+def training_run(stage: str, recipe: Recipe, fingerprint: str) -> Iterator[ModelRun]:
+    """The run of a model about to be trained: a new one, or that of an unfinished training.
 
     Args:
         stage: The DVC stage's name.
         recipe: The params the model follows from.
+        fingerprint: Of all that the training follows from; it finds the unfinished run.
     """
     run = ModelRun()
-    with _active_run(run, lambda: _start_run(stage, recipe)):
+
+    def start() -> None:
+        import mlflow
+
+        unfinished = _find_run(EXPERIMENT, f"tags.{TRAINING_TAG} = '{fingerprint}'")
+        if unfinished and MODEL_TAG not in mlflow.get_run(unfinished).data.tags:
+            mlflow.start_run(run_id=unfinished)
+            return
+        _start_run(stage, recipe)
+        mlflow.set_tag(TRAINING_TAG, fingerprint)
+
+    with _active_run(run, EXPERIMENT, start):
+        yield run
+
+
+@contextmanager
+def crossvalidation_run(
+    recipe: Recipe, params: CrossvalidateParams, fingerprint: str
+) -> Iterator[ModelRun]:
+    """The run of a cross-validation, in an experiment of its own; a repeat goes to the same run.
+
+    Args:
+        recipe: The params the models of all folds follow from.
+        params: How names are held out.
+        fingerprint: Of all that the figures follow from.
+    """
+    run = ModelRun()
+
+    def start() -> None:
+        import mlflow
+
+        earlier = _find_run(CROSSVALIDATION, f"tags.{TRAINING_TAG} = '{fingerprint}'")
+        if earlier:
+            mlflow.start_run(run_id=earlier)
+            return
+        _start_run("crossvalidate", recipe, name=f"{params.folds}-fold {_shape(recipe)}")
+        mlflow.set_tag(TRAINING_TAG, fingerprint)
+        mlflow.log_params(_flat("crossvalidate", params.model_dump()))
+
+    with _active_run(run, CROSSVALIDATION, start):
         yield run
 
 
@@ -194,22 +240,23 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
     def start() -> None:
         import mlflow
 
-        found = _find_run(model_path)
+        found = _find_run_of_model(model_path)
         if found:
             mlflow.start_run(run_id=found)
             mlflow.set_tag(f"dvc.stage.{stage}", "done")
         else:
             _start_run(stage, model.recipe)
-            _log_histories(model.histories)
+            for number, epochs in enumerate(model.histories):
+                _log_missing_epochs(number, epochs)
             run.log_model(model_path)
 
-    with _active_run(run, start):
+    with _active_run(run, EXPERIMENT, start):
         yield run
 
 
 @contextmanager
-def _active_run(run: ModelRun, start: Callable[[], None]) -> Iterator[None]:
-    run._try(_open_store)
+def _active_run(run: ModelRun, experiment: str, start: Callable[[], None]) -> Iterator[None]:
+    run._try(lambda: _open_store(experiment))
     run._try(start)
     import mlflow
 
@@ -225,22 +272,17 @@ def _active_run(run: ModelRun, start: Callable[[], None]) -> Iterator[None]:
             run._try(lambda: mlflow.end_run(status))
 
 
-def store_root() -> Path:
-    """The main checkout, also from DVC's temporary work trees; else the current folder."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-
-
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open_store() -> None:
+def _open_store(experiment: str) -> None:
     """Choose the store, and make it and the experiment where they do not exist yet."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    root = store_root()
+    root = main_checkout()
     database = root / "mlflow.db"
     elsewhere = bool(os.environ.get("MLFLOW_TRACKING_URI"))
     if not elsewhere and not database.exists():
@@ -256,18 +298,23 @@ def _open_store() -> None:
         artifacts = (root / "mlartifacts").as_uri()
     # Two processes that make the tables at the same time break each other.
     with nullcontext() if elsewhere else FileLock(root / "mlflow.db.lock"):
-        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            mlflow.create_experiment(EXPERIMENT, artifacts, VIEW)
-        mlflow.set_experiment(EXPERIMENT)
+        if mlflow.get_experiment_by_name(experiment) is None:
+            mlflow.create_experiment(experiment, artifacts, VIEW)
+        mlflow.set_experiment(experiment)
 
 
-def _find_run(model_path: Path) -> str | None:
+def _find_run_of_model(model_path: Path) -> str | None:
     """The id of the run that logged a model with this content."""
+    return _find_run(EXPERIMENT, f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'")
+
+
+def _find_run(experiment: str, condition: str) -> str | None:
+    """The id of an experiment's latest run that meets a condition, in MLflow's words."""
     import mlflow
 
     found = mlflow.search_runs(
-        experiment_names=[EXPERIMENT],
-        filter_string=f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'",
+        experiment_names=[experiment],
+        filter_string=condition,
         order_by=["attributes.start_time DESC"],
         max_results=1,
         output_format="list",
@@ -275,31 +322,38 @@ def _find_run(model_path: Path) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def _log_histories(histories: list[list[Epoch]]) -> None:
-    """The epochs of every network, as `log_epoch` would have logged them."""
+def _log_missing_epochs(number: int, epochs: list[Epoch]) -> None:
+    """Log the epochs of a network as `on_epoch` does, but for those that the run has."""
     import mlflow
     from mlflow.entities import Metric
 
+    client = mlflow.MlflowClient()
+    run_id = mlflow.active_run().info.run_id
+    key = next(iter(_losses(number, epochs[0])))
+    logged = {point.step for point in client.get_metric_history(run_id, key)}
     now = int(time.time() * 1000)
     metrics = [
         Metric(name, value, now, epoch.number)
-        for member, history in enumerate(histories)
-        for epoch in history
-        for name, value in _losses(member, epoch).items()
+        for epoch in epochs
+        if epoch.number not in logged
+        for name, value in _losses(number, epoch).items()
     ]
-    run_id = mlflow.active_run().info.run_id
     for start in range(0, len(metrics), 1000):  # the most that a server takes at once
-        mlflow.MlflowClient().log_batch(run_id, metrics[start : start + 1000])
+        client.log_batch(run_id, metrics[start : start + 1000])
 
 
-def _losses(member: int, epoch: Epoch) -> dict[str, float]:
+def _losses(number: int, epoch: Epoch) -> dict[str, float]:
     return {
-        f"train_nats/{member + 1}": epoch.train_nats,
-        f"validation_nats/{member + 1}": epoch.validation_nats,
+        f"train_nats/{number + 1}": epoch.train_nats,
+        f"validation_nats/{number + 1}": epoch.validation_nats,
     }
 
 
-def _start_run(stage: str, recipe: Recipe) -> None:
+def _shape(recipe: Recipe) -> str:
+    return f"{recipe.model.members}x{recipe.model.cell}-{recipe.model.hidden_size}"
+
+
+def _start_run(stage: str, recipe: Recipe, name: str = "") -> None:
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
@@ -311,7 +365,6 @@ def _start_run(stage: str, recipe: Recipe) -> None:
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)
     experiment = os.environ.get("DVC_EXP_NAME", "")
-    shape = f"{recipe.model.members}x{recipe.model.cell}-{recipe.model.hidden_size}"
     tags = {
         "git.commit": commit,
         "git.dirty": str(bool(changed)).lower(),
@@ -321,7 +374,7 @@ def _start_run(stage: str, recipe: Recipe) -> None:
         "nomosaurus.version": __version__,
     }
     mlflow.start_run(
-        run_name=experiment or f"{shape}-{commit[:7] or 'nogit'}-{digest[:4]}",
+        run_name=experiment or name or f"{_shape(recipe)}-{commit[:7] or 'nogit'}-{digest[:4]}",
         tags={name: value for name, value in tags.items() if value},
     )
     mlflow.log_params(params)

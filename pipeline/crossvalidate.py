@@ -1,0 +1,50 @@
+"""Stage `crossvalidate`: every name of the list is held out once."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
+
+import typer
+
+from nomosaurus import tracking
+from nomosaurus.checkpoint import Checkpoints
+from nomosaurus.corpus import build_corpus
+from nomosaurus.crossvalidation import fold_tasks, held_out_costs, make_folds
+from nomosaurus.ensemble import train_networks
+from nomosaurus.errors import one_line_errors
+from nomosaurus.evaluation import likelihoods, rounded
+from nomosaurus.files import main_checkout, write_json
+from nomosaurus.params import Recipe, load_params
+from nomosaurus.progress import training_progress
+from nomosaurus.training import choose_device, make_repeatable
+
+
+@one_line_errors()
+def main(params: Path, metrics: Path, cell: str | None = None) -> None:
+    """Train on each fold's names, and score those it holds out."""
+    values = load_params(params, {"model.cell": cell} if cell else {})
+    folds = make_folds(
+        build_corpus(values.data).names(), values.crossvalidate.folds, values.data.split_key
+    )
+    recipe = Recipe.for_list(values, len(folds[0].train))
+    make_repeatable(recipe.train.num_threads)
+    tasks = fold_tasks(folds, recipe, choose_device(recipe.train.device))
+    members = recipe.model.members
+    labels = [f"fold {i // members + 1}, network {i % members + 1}" for i in range(len(tasks))]
+    with (
+        Checkpoints(main_checkout() / ".unfinished", tasks) as checkpoints,
+        tracking.crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
+    ):
+        with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:
+            trainings = train_networks(tasks, [shown], checkpoints.file)
+        costs = held_out_costs(folds, trainings, recipe)
+        figures = likelihoods(costs, values.evaluate.bootstrap_samples, values.seed)
+        write_json(metrics, rounded(figures))
+        cpu_seconds = sum(training.cpu_seconds for training in trainings)
+        run.log_metrics(figures | {"cpu_seconds": cpu_seconds})
+        run.log_files(metrics)
+
+
+if __name__ == "__main__":
+    typer.run(main)
