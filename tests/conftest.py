@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from nomosaurus.corpus import name_hashes
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.mixture import Mixture
+from nomosaurus.mixture import Mixture, NgramWeight
 from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
@@ -49,7 +49,7 @@ def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
         network.initialise(torch.Generator().manual_seed(member))
         networks.append(network.eval())
     return NameModel(
-        Mixture(networks, KneserNey.fit(train, vocabulary.size, order=3), 0.3),
+        Mixture(networks, KneserNey.fit(train, vocabulary.size, order=3), NgramWeight(0.2, 0.4)),
         vocabulary,
         train,
         name_hashes(names, params.data.split_key),
@@ -66,7 +66,7 @@ def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
             parameter.zero_()
         network.b_y.copy_(torch.tensor(logits))
     networks = [network.eval()] * model.recipe.model.members
-    return replace(model, mixture=Mixture(networks, model.mixture.ngram, 0.0))
+    return replace(model, mixture=Mixture(networks, model.mixture.ngram, NgramWeight(0.0, 0.0)))
 
 
 @pytest.fixture

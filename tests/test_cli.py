@@ -112,7 +112,7 @@ def test_summary_shows_names_as_they_are(run, tmp_path):
 def test_info_names_network_list_and_training(run):
     code, out, _ = run("info")
     assert code == 0
-    for part in ("2 gru", "10 names", "sha256", "kept epoch 1", "3-gram, weight 0.3"):
+    for part in ("2 gru", "10 names", "sha256", "kept epoch 1", "3-gram, weight 0.2 in"):
         assert part in out
 
 

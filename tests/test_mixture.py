@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from conftest import NAMES, make_model, params_with
 
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.mixture import Mixture, fit_mixture, fit_ngram_weight
+from nomosaurus.mixture import Mixture, NgramWeight, fit_mixture, fit_ngram_weight, mix
 
 
 @pytest.fixture
@@ -11,7 +12,8 @@ def mixture() -> Mixture:
     return make_model().mixture
 
 
-def weighted(mixture: Mixture, weight: float) -> Mixture:
+def weighted(mixture: Mixture, short: float, long: float | None = None) -> Mixture:
+    weight = NgramWeight(short, short if long is None else long)
     return Mixture(mixture.networks, mixture.ngram, weight)
 
 
@@ -34,8 +36,8 @@ def test_the_ends_of_the_weight_are_the_parts(mixture):
     np.testing.assert_allclose(
         weighted(mixture, 1.0).name_nats(names), mixture.ngram.name_nats(names)
     )
-    one = Mixture(mixture.networks[:1] * 2, mixture.ngram, 0.0)
-    other = Mixture(mixture.networks[:1], mixture.ngram, 0.0)
+    one = weighted(Mixture(mixture.networks[:1] * 2, mixture.ngram, None), 0.0)
+    other = weighted(Mixture(mixture.networks[:1], mixture.ngram, None), 0.0)
     np.testing.assert_allclose(one.name_nats(names), other.name_nats(names))
     np.testing.assert_allclose(
         mixture.networks_alone().name_nats(names), weighted(mixture, 0.0).name_nats(names)
@@ -45,7 +47,7 @@ def test_the_ends_of_the_weight_are_the_parts(mixture):
 def test_parts_are_multiplied_with_their_weights_as_exponents(mixture):
     ids = np.array([0, 3])
     state = mixture.initial_state(2)
-    alone = [Mixture([network], mixture.ngram, 0.0) for network in mixture.networks]
+    alone = [weighted(Mixture([network], mixture.ngram, None), 0.0) for network in mixture.networks]
     networks = [part.step(ids, part.initial_state(2))[0].exp().numpy() for part in alone]
     ngram = mixture.ngram.distribution(mixture.ngram.advance(state.contexts, ids))
     product = ngram**0.3 * (networks[0] * networks[1]) ** (0.5 * 0.7)  # by hand, (2, V)
@@ -73,16 +75,33 @@ def test_state_of_some_names_is_what_they_would_have_alone(mixture):
     np.testing.assert_allclose(following, every[rows.tolist()], atol=1e-6)
 
 
+def test_the_weight_runs_from_short_to_long_with_the_context_that_was_seen():
+    model = make_model(["ab", "ba"])
+    mixture = weighted(model.mixture, 0.2, 0.8)  # a 3-gram: contexts of 0, 1 and 2 symbols
+    symbols = {c: model.vocabulary.encode(c).astype(np.int64) for c in "ab"}
+    state = mixture.initial_state(1)
+    seen = []
+    for ids in (np.array([0]), symbols["a"], symbols["b"], symbols["b"], symbols["a"]):
+        parts, state = mixture.parts(ids, state)
+        seen.append(parts.seen.item())
+        ws = {0.0: 0.2, 0.5: 0.5, 1.0: 0.8}
+        at_this = weighted(mixture, ws[seen[-1]])
+        torch.testing.assert_close(
+            mix(parts, mixture.ngram_weight), mix(parts, at_this.ngram_weight)
+        )
+    # "^" is one symbol; "^a" and "ab" are two, both seen; "bb" was never seen, "b" was; "ba" was.
+    assert seen == [0.5, 1.0, 1.0, 0.5, 1.0]
+
+
 def test_fitted_weight_is_the_best_of_a_grid(mixture):
     names = EncodedNames.from_names(["anabela", "lana", "elba"], make_model().vocabulary)
     fitted = fit_ngram_weight(mixture, names)
     losses = {
-        weight: weighted(mixture, weight).name_nats(names).sum()
-        for weight in np.linspace(0, 1, 101)
+        (short, long): weighted(mixture, short, long).name_nats(names).sum()
+        for short in np.linspace(0, 1, 11)
+        for long in np.linspace(0, 1, 11)
     }
-    best = min(losses, key=losses.get)
-    assert fitted == pytest.approx(best, abs=0.011)
-    assert weighted(mixture, fitted).name_nats(names).sum() <= min(losses.values()) + 1e-4
+    assert weighted(mixture, *fitted).name_nats(names).sum() <= min(losses.values()) + 1e-6
 
 
 def test_a_weight_in_params_is_taken_as_it_is():
@@ -90,5 +109,5 @@ def test_a_weight_in_params_is_taken_as_it_is():
     params = params_with(model={"ngram_weight": 0.25, "ngram_max_order": 2}).model
     validation = EncodedNames.from_names(NAMES[:3], model.vocabulary)
     mixture = fit_mixture(model.mixture.networks, model.train, validation, params)
-    assert mixture.ngram_weight == 0.25
+    assert mixture.ngram_weight == (0.25, 0.25)
     assert mixture.ngram.order == 2

@@ -18,6 +18,8 @@ from nomosaurus.errors import ListError, one_line_errors
 from nomosaurus.files import read_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nomosaurus.model import NameModel, ScoredName
 
 app = typer.Typer(
@@ -169,6 +171,100 @@ def score(
 
 @app.command()
 @one_line_errors()
+def explain(
+    name: Annotated[str, typer.Argument(help="Any name.")],
+    network: Annotated[
+        int, typer.Option(min=1, help="Which of the model's networks to look into.")
+    ] = 1,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the activations: a file that ends in .svg, .png or .pdf. Time goes "
+            "across, units down, sorted by the step at which each is strongest."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object: a step each with x, a (all of a_t), y (all of y_t), target, "
+            "bits, forgetful_bits, model_bits; empty x or target is the boundary.",
+        ),
+    ] = False,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Show step by step what a network reads, remembers and expects in a name.
+
+    At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
+    character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
+    for the whole model.
+
+    \b
+    Examples:
+      nomosaurus explain diplosaurio
+      nomosaurus explain diplosaurio --plot diplosaurio.svg
+    """
+    from nomosaurus.corpus import check_encoding
+    from nomosaurus.explain import explain as explain_name
+
+    check_encoding(name)
+    explanation = explain_name(_load(model), name, network)
+    if plot:
+        from nomosaurus.pictures import draw_activations, save_picture
+
+        save_picture(draw_activations([explanation]), plot)
+        print(f"{plot} written", file=sys.stderr)
+    if as_json:
+        print(json.dumps(explanation.as_dict(), ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("t", "x_t", "a_t", "y_t", "came", "bits", "forgetting", "model"):
+        is_number = heading in ("t", "bits", "forgetting", "model")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    strips = _strips(explanation.activations)
+    for t, (step, strip) in enumerate(zip(explanation.steps, strips, strict=True), start=1):
+        likely = explanation.most_likely(step, 3)
+        table.add_row(
+            str(t),
+            _visible(step.x) or "start",
+            strip,
+            ", ".join(f"{_visible(c) or 'end'} {p:.0%}" for c, p in likely),
+            _visible(step.target) or "end",
+            f"{step.bits:.2f}",
+            f"{step.forgetful_bits:.2f}",
+            f"{step.model_bits:.2f}",
+        )
+    steps = explanation.steps
+    totals = [
+        sum(getattr(step, key) for step in steps)
+        for key in ("bits", "forgetful_bits", "model_bits")
+    ]
+    table.add_row("", "", "", "", "all", *(f"{total:.2f}" for total in totals))
+    _console().print(table)
+    params = explanation.network.params
+    print(
+        f"\nx_t is read, a_t remembered (the {len(strips[0])} of {params.hidden_size} units that "
+        "move most, ▁ for -1 to █ for 1),\ny_t expected by network "
+        f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
+        "a_{t-1} there; then, for the whole model."
+    )
+
+
+def _visible(character: str) -> str:
+    return "␠" if character == " " else character
+
+
+def _strips(activations: "np.ndarray", units: int = 24) -> list[str]:
+    """The units that move most, a block each, for every step; activations (T, H)."""
+    moving = sorted(activations.std(axis=0).argsort(kind="stable")[::-1][:units])
+    blocks = "▁▂▃▄▅▆▇█"
+    return [
+        "".join(blocks[min(7, int((a + 1) / 2 * 8))] for a in row) for row in activations[:, moving]
+    ]
+
+
+@app.command()
+@one_line_errors()
 def info(model: ModelOption = DEFAULT_MODEL) -> None:
     """Say what a model file holds, and how it was trained."""
     from nomosaurus.tracking import file_sha256
@@ -183,11 +279,12 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
         f"{recipe.model.hidden_size}, num_layers {recipe.model.num_layers}, "
         f"{mixture.num_parameters:,} parameters in all",
         "n-gram": f"modified Kneser-Ney {mixture.ngram.order}-gram, "
-        f"weight {mixture.ngram_weight:g} in the mixture",
+        f"weight {mixture.ngram_weight.short:g} in the mixture where it knows none of the "
+        f"context, {mixture.ngram_weight.long:g} where it knows all",
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
         f"{len(trained.train):,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
-        + " ".join("␠" if c == " " else c for c in vocabulary.characters[:60])
+        + " ".join(map(_visible, vocabulary.characters[:60]))
         + (" …" if len(vocabulary.characters) > 60 else ""),
         "training": f"seed {recipe.seed}; "
         + ", ".join(

@@ -210,6 +210,7 @@ def training_summary(
         "network_validation_nats": nats(mixture.networks_alone()),
         "ngram_validation_nats": nats(mixture.ngram),
         "ngram_order": mixture.ngram.order,
-        "ngram_weight": mixture.ngram_weight,
+        "ngram_weight_short": mixture.ngram_weight.short,
+        "ngram_weight_long": mixture.ngram_weight.long,
         "num_parameters": mixture.num_parameters,
     }

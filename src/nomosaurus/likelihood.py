@@ -13,9 +13,7 @@ SCORING_BATCH = 512
 
 
 @torch.inference_mode()
-def event_log_probs(
-    network: RecurrentNetwork, names: EncodedNames, *, forget: bool = False
-) -> np.ndarray:
+def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarray:
     """Log-probability of each event, in nats; shape (P,).
 
     A character outside the vocabulary has no probability here and counts as 0;
@@ -24,14 +22,13 @@ def event_log_probs(
     Args:
         network: The network; it is not changed.
         names: The encoded names.
-        forget: Zero a_{t-1} at every step, to measure what memory is worth.
     """
     device = network.b_y.device
     starts = names.event_offsets[:-1]
     log_probs = np.zeros(names.num_events)
     for rows, batch in batches_by_length(names, SCORING_BATCH):
         batch = batch.to(device)
-        logits = network.unroll(batch.inputs, forget=forget)  # (B, T, V)
+        logits = network.unroll(batch.inputs)  # (B, T, V)
         known = batch.targets < network.vocab_size  # (B, T)
         targets = batch.targets.where(known, 0).unsqueeze(2)  # (B, T, 1)
         chosen = torch.log_softmax(logits, dim=-1).gather(2, targets).squeeze(2)  # (B, T)

@@ -2,9 +2,10 @@
 
     p(x) ∝ p_ngram(x)^w  (product over the K networks of p_network(x)^(1/K))^(1 - w)
 
-at every step: log-linear interpolation (Klakow 1998, equation 2), with weights that sum to 1.
-Networks that start from different random draws err differently, and an n-gram errs
-differently from both; what all of them find likely is likely.
+at every step: log-linear interpolation (Klakow 1998), with weights that sum to 1. Networks
+that start from different random draws err differently, and an n-gram errs differently from
+both; what all of them find likely is likely. The n-gram's weight w depends on how much of the
+context it has seen before.
 """
 
 # B batch, V vocabulary, P events of all names, E events at one step of a batch,
@@ -42,22 +43,36 @@ class MixtureState(NamedTuple):
         return MixtureState([a[:, :, keep] for a in self.activations], self.contexts[:, rows])
 
 
+class NgramWeight(NamedTuple):
+    """w: a straight line over the share of its context that the n-gram has seen.
+
+    Attributes:
+        short: Where it has seen none of it; 0 to 1.
+        long: Where it has seen all of it, K - 1 symbols; 0 to 1.
+    """
+
+    short: float
+    long: float
+
+
 class Parts(NamedTuple):
     """What each side of the mixture predicts; log-probabilities, double.
 
     Attributes:
         networks: Mean over the networks, not normalised if there are several; shape (B, V).
         ngram: Shape (B, V).
+        seen: The share of its context that the n-gram has seen, 0 to 1; shape (B,).
     """
 
     networks: Tensor
     ngram: Tensor
+    seen: Tensor
 
 
-def mix(parts: Parts, ngram_weight: float) -> Tensor:
+def mix(parts: Parts, weight: NgramWeight) -> Tensor:
     """Log-probabilities of the mixture, shape (B, V)."""
-    mixed = (1 - ngram_weight) * parts.networks + ngram_weight * parts.ngram
-    return torch.log_softmax(mixed, dim=-1)
+    w = (weight.short + (weight.long - weight.short) * parts.seen).unsqueeze(1)  # (B, 1)
+    return torch.log_softmax((1 - w) * parts.networks + w * parts.ngram, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -67,12 +82,12 @@ class Mixture:
     Attributes:
         networks: At least one, on the CPU, in evaluation mode.
         ngram: The n-gram; also the baseline that the networks are measured by.
-        ngram_weight: w, from 0 (the networks alone) to 1 (the n-gram alone).
+        ngram_weight: w; 0 is the networks alone, 1 the n-gram alone.
     """
 
     networks: list[RecurrentNetwork]
     ngram: KneserNey
-    ngram_weight: float
+    ngram_weight: NgramWeight
 
     @property
     def vocab_size(self) -> int:
@@ -86,7 +101,7 @@ class Mixture:
 
     def networks_alone(self) -> "Mixture":
         """The same networks without the n-gram."""
-        return replace(self, ngram_weight=0.0)
+        return replace(self, ngram_weight=NgramWeight(0.0, 0.0))
 
     def initial_state(self, batch_size: int) -> MixtureState:
         """Before the first boundary of `batch_size` names."""
@@ -124,9 +139,11 @@ class Mixture:
             for network, activation in zip(self.networks, before, strict=True)
         ]
         predictions = [torch.log_softmax(logits.double(), dim=-1) for logits, _ in steps]
+        seen = (contexts >= 0).sum(axis=0) - 1  # (B,), symbols; row 0 is the empty context
         parts = Parts(
             torch.stack(predictions).mean(0),
             torch.from_numpy(self.ngram.distribution(contexts)).log(),
+            torch.from_numpy(seen / max(1, self.ngram.order - 1)),
         )
         return parts, MixtureState([activation for _, activation in steps], contexts)
 
@@ -175,26 +192,31 @@ def fit_mixture(
 ) -> Mixture:
     """Fit the n-gram on `train`; choose its order, and its weight if `auto`, on `validation`."""
     ngram = choose_order(train, validation, networks[0].vocab_size, params.ngram_max_order)
-    mixture = Mixture(networks, ngram, 0.0)
-    weight = params.ngram_weight
-    if weight == "auto":
-        weight = fit_ngram_weight(mixture, validation)
-    return replace(mixture, ngram_weight=weight)
+    fixed = 0.0 if params.ngram_weight == "auto" else params.ngram_weight
+    mixture = Mixture(networks, ngram, NgramWeight(fixed, fixed))
+    if params.ngram_weight == "auto":
+        mixture = replace(mixture, ngram_weight=fit_ngram_weight(mixture, validation))
+    return mixture
 
 
-def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> float:
-    """The weight w, to three decimals, under which `names`, the validation side, are likeliest.
+def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
+    """The weight under which `names`, the validation side, are likeliest, in steps of 0.025.
 
-    The log-likelihood is concave in w. So it is computed for twenty-one weights from 0 to 1 in
-    one pass, and the parabola through the best and its neighbours gives the maximum.
+    One pass over the names gives their cost at each of 41 weights, apart for each length of
+    context that the n-gram has seen; from these the cost of every straight line follows.
     """
-    weights = np.linspace(0, 1, 21)
-    nats = np.zeros(len(weights))
+    weights = np.linspace(0, 1, 41)
+    lengths = mixture.ngram.order
+    nats = np.zeros((lengths, len(weights)))
     for _, targets, parts in mixture.event_parts(names):
-        for i, weight in enumerate(weights):
-            chosen = mix(parts, weight).gather(1, targets.unsqueeze(1))  # (E, 1)
-            nats[i] -= float(chosen.sum())
-    middle = int(np.clip(nats.argmin(), 1, len(weights) - 2))
-    curve = np.polyfit(weights[middle - 1 : middle + 2], nats[middle - 1 : middle + 2], 2)
-    lowest = -curve[1] / (2 * curve[0]) if curve[0] > 0 else weights[nats.argmin()]
-    return round(float(np.clip(lowest, 0, 1)), 3)
+        length = np.rint(parts.seen.numpy() * (lengths - 1)).astype(int)  # (E,)
+        for i, w in enumerate(weights):
+            chosen = mix(parts, NgramWeight(w, w)).gather(1, targets.unsqueeze(1)).squeeze(1)
+            nats[:, i] -= np.bincount(length, chosen.numpy(), minlength=lengths)
+    lines = [NgramWeight(float(short), float(long)) for short in weights for long in weights]
+
+    def cost(line: NgramWeight) -> float:
+        at = np.linspace(line.short, line.long, lengths) if lengths > 1 else [line.short]
+        return sum(np.interp(w, weights, row) for w, row in zip(at, nats, strict=True))
+
+    return min(lines, key=cost)

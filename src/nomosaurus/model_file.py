@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
-from nomosaurus.mixture import Mixture
+from nomosaurus.mixture import Mixture, NgramWeight
 from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
@@ -96,7 +96,7 @@ def load_model(path: Path | str) -> NameModel:
             for i in range(recipe.model.members)
         ]
         ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
-        mixture = Mixture(networks, ngram, content["ngram_weight"])
+        mixture = Mixture(networks, ngram, NgramWeight(*content["ngram_weight"]))
         histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]

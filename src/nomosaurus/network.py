@@ -177,15 +177,12 @@ class RecurrentNetwork(nn.Module):
             states.append(layer.step(projected, state[i]))
         return functional.linear(states[-1][0], self.W_ya, self.b_y), torch.stack(states)
 
-    def unroll(
-        self, ids: Tensor, masks: DropoutMasks | None = None, *, forget: bool = False
-    ) -> Tensor:
+    def unroll(self, ids: Tensor, masks: DropoutMasks | None = None) -> Tensor:
         """The extended picture: every time step of whole names, from the zero state.
 
         Args:
             ids: The characters x_1 to x_T, shape (B, T).
             masks: Dropout masks, for training.
-            forget: Start every step from the zero state, as if a_{t-1} were lost.
 
         Returns:
             The logits of y_1 to y_T, shape (B, T, V).
@@ -198,7 +195,7 @@ class RecurrentNetwork(nn.Module):
             mask = None if masks is None else masks.state[i]
             activations = []
             for x in projected.unbind(1):
-                state = layer.step(x, zero[i] if forget else state, mask)
+                state = layer.step(x, state, mask)
                 activations.append(state[0])
             outputs = torch.stack(activations, dim=1)  # (B, T, H)
             if masks is not None:
