@@ -16,7 +16,7 @@ from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation import likelihoods, rounded
 from nomosaurus.files import main_checkout, write_json
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.progress import training_progress
+from nomosaurus.progress import say_settled, training_progress
 from nomosaurus.training import choose_device, make_repeatable
 
 
@@ -27,7 +27,9 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     folds = make_folds(
         build_corpus(values.data).names(), values.crossvalidate.folds, values.data.split_key
     )
-    recipe = Recipe.for_list(values, len(folds[0].train))
+    num_names = len(folds[0].train)
+    recipe = Recipe.for_list(values, num_names)
+    say_settled(recipe.settled(values), num_names)
     make_repeatable(recipe.train.num_threads)
     tasks = fold_tasks(folds, recipe, choose_device(recipe.train.device))
     members = recipe.model.members

@@ -17,7 +17,7 @@ from nomosaurus.mixture import fit_mixture
 from nomosaurus.model import NameModel
 from nomosaurus.model_file import save_model
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.progress import training_progress
+from nomosaurus.progress import say_settled, training_progress
 from nomosaurus.training import choose_device, make_repeatable
 
 
@@ -26,7 +26,9 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     """Train on the prepared data; write the model, its losses and the learning curve."""
     vocabulary = load_vocabulary(prepared)
     train, validation = load_split(prepared, "train"), load_split(prepared, "validation")
-    recipe = Recipe.for_list(load_params(params), len(train))
+    values = load_params(params)
+    recipe = Recipe.for_list(values, len(train))
+    say_settled(recipe.settled(values), len(train))
     make_repeatable(recipe.train.num_threads)
     device = choose_device(recipe.train.device)
     tasks = member_tasks(train, validation, vocabulary.size, recipe, device)

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -26,9 +27,17 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 NAMES = ["ana", "anabel", "bela", "belana", "abel", "nala", "lena", "elena", "alba", "blanca"]
 
 
+SMALL = {  # instead of each `auto`
+    "model": {"hidden_size": 16, "dropout": 0.4, "state_dropout": 0.3, "members": 2},
+    "train": {"max_epochs": 20, "patience": 10, "batch_size": 64, "decay": 0.0},
+}
+
+
 def params_with(**sections: dict) -> Params:
-    """The repository's params.yaml with some values replaced."""
+    """The repository's params.yaml with some values replaced, and small ones for each `auto`."""
     content = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    for section, values in SMALL.items():
+        content[section] |= values
     for section, values in sections.items():
         if isinstance(values, dict):
             content[section] |= values
@@ -67,6 +76,39 @@ def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
         network.b_y.copy_(torch.tensor(logits))
     networks = [network.eval()] * model.recipe.model.members
     return replace(model, mixture=Mixture(networks, model.mixture.ngram, NgramWeight(0.0, 0.0)))
+
+
+def in_numpy(network: RecurrentNetwork, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """a_t of the last layer, (T, H), and y_t, (T, V), by the equations, from one-hot vectors."""
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    weights = {name: p.detach().double().numpy() for name, p in network.named_parameters()}
+    layers, hidden_size = network.params.num_layers, network.params.hidden_size
+    a = [np.zeros(hidden_size) for _ in range(layers)]
+    c = [np.zeros(hidden_size) for _ in range(layers)]
+    activations, predictions = [], []
+    for x in np.eye(network.vocab_size)[ids]:
+        for i in range(layers):
+            W_ax, W_aa, b_a = (weights[f"layers.{i}.{n}"] for n in ("W_ax", "W_aa", "b_a"))
+            if network.params.cell == "rnn":
+                a[i] = np.tanh(W_aa @ a[i] + W_ax @ x + b_a)
+            elif network.params.cell == "gru":
+                rx, zx, nx = np.split(W_ax @ x + b_a, 3)
+                ra, za, na = np.split(W_aa @ a[i], 3)
+                r, z = sigmoid(rx + ra), sigmoid(zx + za)
+                a[i] = (1 - z) * np.tanh(nx + r * na) + z * a[i]
+            else:
+                admit, forget, g, show = np.split(W_aa @ a[i] + W_ax @ x + b_a, 4)
+                c[i] = sigmoid(forget) * c[i] + sigmoid(admit) * np.tanh(g)
+                a[i] = sigmoid(show) * np.tanh(c[i])
+            x = a[i]
+        logits = weights["W_ya"] @ x + weights["b_y"]
+        e = np.exp(logits - logits.max())
+        activations.append(x)
+        predictions.append(e / e.sum())
+    return np.array(activations), np.array(predictions)
 
 
 @pytest.fixture

@@ -183,3 +183,41 @@ def test_impossible_request_prints_what_it_managed_and_fails(run, tmp_path):
     assert code == 1
     assert len(out.splitlines()) == 12
     assert err.startswith("error: found 12 of the 50 names asked for")
+
+
+def test_explain_shows_every_step_and_the_sums(run):
+    code, out, _ = run("explain", "Belana")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split()[1] for line in lines[1:8]] == ["start", *"belana"]
+    assert "end" in lines[7]
+    (scored,) = objects(run("score", "belana", "--json")[1])
+    assert lines[8].split()[-1] == f"{-scored['log_prob'] / math.log(2):.2f}"
+
+
+def test_explain_gives_programs_all_of_it(run):
+    content = json.loads(run("explain", "ana", "--json", "--network", 2)[1])
+    assert content["network"] == 2
+    assert [step["x"] for step in content["steps"]] == ["", "a", "n", "a"]
+
+
+def test_explain_draws_a_picture(run, tmp_path):
+    code, _, err = run("explain", "ana", "--plot", tmp_path / "ana.svg")
+    assert code == 0
+    assert "ana.svg written" in err
+    assert "<svg" in (tmp_path / "ana.svg").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((" ",), "is blank"),
+        (("ana", "--network", 9), "there is no network 9: this model has 1 to 2"),
+        (("ana", "--plot", "x.gif"), "x.gif does not end in .svg, .png, .pdf"),
+    ],
+)
+def test_explain_refuses_in_one_line(run, arguments, message):
+    code, _, err = run("explain", *arguments)
+    assert code == 1
+    assert message in err
+    assert len(err.splitlines()) == 1

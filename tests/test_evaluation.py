@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import NAMES, make_model, with_fixed_logits
 
@@ -13,6 +14,7 @@ from nomosaurus.evaluation import (
     length_distribution,
     likelihoods,
     name_costs,
+    names_to_show,
     sampled_novelty,
     uniqueness,
 )
@@ -128,9 +130,19 @@ def test_length_distribution_sums_to_1_and_leaves_no_gap():
 
 def test_every_metric_has_its_key_and_no_figure_is_hidden():
     model = make_model()
-    figures, _ = evaluate(model, model.train, 100, seed=0)
+    figures, _ = evaluate(model, name_costs(model, model.train), 100, seed=0)
     for likelihood in ("perplexity", "bits_per_char", "network_perplexity", "baseline_perplexity"):
         assert figures[f"{likelihood}_low"] <= figures[likelihood] <= figures[f"{likelihood}_high"]
     for metric in ("memory_gain_nats", "novelty", "novelty_at_10k", "uniqueness_at_1k"):
         assert metric in figures
     assert figures["perplexity"] == pytest.approx(math.exp(figures["nats_per_char"]), rel=1e-3)
+
+
+def test_names_to_show_are_a_cheap_a_middling_and_a_dear_one():
+    model = make_model()
+    names = EncodedNames.from_names(["lana", "elba", "xx", "nabel", "a" * 17], model.vocabulary)
+    costs = pd.DataFrame({"model": [8.0, 20.0, 1.0, 12.0, 0.1], "chars": [5, 5, 3, 6, 18]})
+    # Nats a character: 1.6, 4 and 2; "xx" has unknown characters, and the last is too long.
+    assert names_to_show(model, names, costs) == ["lana", "nabel", "elba"]
+    only_unknown = EncodedNames.from_names(["xx"], model.vocabulary)
+    assert names_to_show(model, only_unknown, costs.iloc[:1]) == [NAMES[0]]

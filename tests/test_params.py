@@ -2,7 +2,7 @@ import pytest
 from conftest import REPOSITORY, params_with
 
 from nomosaurus.errors import ParamsError
-from nomosaurus.params import load_params
+from nomosaurus.params import Recipe, auto_batch_size, load_params, parse_params
 
 
 def written(tmp_path, change) -> str:
@@ -22,8 +22,8 @@ def test_the_repositorys_own_params_are_accepted():
 
 
 def test_wrong_type_names_key_rule_and_value(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("hidden_size: ", "hidden_size: big #"))
-    assert "model.hidden_size must be a whole number, got 'big'" in message
+    message = written(tmp_path, lambda text: text.replace("num_layers: ", "num_layers: big #"))
+    assert "model.num_layers must be a whole number, got 'big'" in message
 
 
 def test_whole_number_is_not_silently_taken_for_true(tmp_path):
@@ -47,10 +47,19 @@ def test_missing_key_is_named(tmp_path):
     assert "model.cell is missing" in message
 
 
-@pytest.mark.parametrize("value", ["2", "most"])
-def test_number_or_word_names_the_numbers_rule(tmp_path, value):
-    message = written(tmp_path, lambda t: t.replace("ngram_weight: auto", f"ngram_weight: {value}"))
-    assert "model.ngram_weight must be" in message
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("ngram_weight", "2", "must be less than or equal to 1, got 2"),
+        ("ngram_weight", "most", "must be a number or 'auto', got 'most'"),
+        ("hidden_size", "0", "must be greater than or equal to 1, got 0"),
+        ("hidden_size", "big", "must be a whole number or 'auto', got 'big'"),
+        ("hidden_size", "1.5", "must be a whole number or 'auto', got 1.5"),
+    ],
+)
+def test_number_or_auto_names_the_rule(tmp_path, key, value, rule):
+    message = written(tmp_path, lambda t: t.replace(f"{key}: auto", f"{key}: {value}"))
+    assert f"model.{key} {rule}" in message
 
 
 def test_choice_lists_what_there_is(tmp_path):
@@ -96,3 +105,44 @@ def test_params_do_not_change_after_reading():
 def test_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(ParamsError, match="run from the repository's root"):
         load_params(tmp_path / "params.yaml")
+
+
+def settled(num_names: int, **sections) -> Recipe:
+    content = load_params(REPOSITORY / "params.yaml").model_dump()
+    for section, values in sections.items():
+        content[section] |= values
+    return Recipe.for_list(parse_params(content, "params.yaml"), num_names)
+
+
+def numbers_in(recipe: Recipe) -> list[str]:
+    return [
+        f"{name}.{key}"
+        for name in ("model", "train")
+        for key, value in getattr(recipe, name)
+        if value == "auto"
+    ]
+
+
+@pytest.mark.parametrize("num_names", [1, 20, 200, 1_128, 5_000, 5_001, 21_163, 10**5, 2 * 10**6])
+def test_auto_is_settled_for_lists_of_every_size(num_names):
+    recipe = settled(num_names)
+    # These two are settled where the model is fitted, and where the device is known.
+    assert numbers_in(recipe) == ["model.ngram_weight", "train.device"]
+    Recipe.model_validate(recipe.model_dump())
+    assert 8 <= recipe.train.batch_size <= 256
+    # Hours on two cores are too many: names seen in all, networks together.
+    seen = num_names * recipe.train.max_epochs * recipe.model.members
+    assert seen <= 20_000_000
+
+
+def test_auto_batches_leave_about_nine_an_epoch():
+    # 9 * 16 = 144 <= 200, 9 * 128 = 1152 is nearest to 1128 among powers of two.
+    sizes = [auto_batch_size(n) for n in (1, 40, 200, 1_128, 2_400, 10**7)]
+    assert sizes == [8, 8, 16, 128, 256, 256]
+
+
+def test_a_number_in_params_wins_over_the_lists_size():
+    recipe = settled(1_128, model={"members": 3}, train={"batch_size": 50})
+    assert (recipe.model.members, recipe.train.batch_size) == (3, 50)
+    params = load_params(REPOSITORY / "params.yaml")
+    assert "model.hidden_size" in recipe.settled(params)

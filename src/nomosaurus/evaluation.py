@@ -26,6 +26,10 @@ LEAST_NAMES = 10
 """With fewer names the bootstrap says too little of chance, and gives no interval."""
 
 
+LONGEST_SHOWN = 16
+"""Characters of a name that is drawn step by step."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95 % bootstrap interval; None where there are too few names."""
@@ -209,9 +213,26 @@ def length_distribution(train: Sequence[str], drawn: Sequence[str]) -> pd.DataFr
     return table.rename_axis("length").round(5).reset_index()
 
 
+def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
+    """A name that costs little a character, one in the middle, and one that costs much.
+
+    Short enough for a picture and without unknown characters, if there is one.
+    """
+    order = np.argsort(costs["model"] / costs["chars"], kind="stable").to_numpy()
+    drawable = [
+        i
+        for i in order
+        if len(names[i]) <= LONGEST_SHOWN and (names[i] < model.vocabulary.size).all()
+    ]
+    if not drawable:
+        return model.train.decode(model.vocabulary)[:1]
+    chosen = dict.fromkeys([drawable[0], drawable[len(drawable) // 2], drawable[-1]])
+    return [model.vocabulary.decode(names[i]) for i in chosen]
+
+
 def evaluate(
     model: NameModel,
-    test: EncodedNames,
+    costs: pd.DataFrame,
     num_bootstrap: int,
     seed: int,
 ) -> tuple[dict[str, float | None], pd.DataFrame]:
@@ -219,14 +240,14 @@ def evaluate(
 
     Args:
         model: The trained model.
-        test: The test names.
+        costs: Of the test names, as `name_costs` gives them.
         num_bootstrap: Bootstrap samples for the intervals.
         seed: Start of the bootstrap and of the draws.
     """
     train = model.train.decode(model.vocabulary)
     drawn = draw_for_evaluation(model, seed)
     figures: dict[str, float | None] = {
-        **likelihoods(name_costs(model, test), num_bootstrap, seed),
+        **likelihoods(costs, num_bootstrap, seed),
         "novelty": exact_novelty(model),
         "novelty_at_10k": (
             sampled_novelty(drawn.valid, train) if len(drawn.valid) == SAMPLES else None

@@ -5,6 +5,7 @@ There are no defaults: a run is described by its params.yaml alone.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,16 +38,19 @@ class DataParams(Section):
     split_key: str = Field(min_length=1, max_length=16)
 
 
+Auto = Literal["auto"]
+
+
 class ModelParams(Section):
     """The network's form."""
 
     cell: Literal["rnn", "gru", "lstm"]
-    hidden_size: int = Field(ge=1, le=4096)
+    hidden_size: Annotated[int, Field(ge=1, le=4096)] | Auto
     num_layers: int = Field(ge=1, le=4)
-    dropout: DropProbability
-    state_dropout: DropProbability
-    members: int = Field(ge=1, le=32)
-    ngram_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
+    dropout: DropProbability | Auto
+    state_dropout: DropProbability | Auto
+    members: Annotated[int, Field(ge=1, le=32)] | Auto
+    ngram_weight: Annotated[float, Field(ge=0, le=1)] | Auto
     ngram_max_order: int = Field(ge=1, le=20)
 
 
@@ -55,10 +59,11 @@ class TrainParams(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     num_threads: int = Field(ge=1, le=256)
-    max_epochs: int = Field(ge=1)
-    patience: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    max_epochs: Annotated[int, Field(ge=1)] | Auto
+    patience: Annotated[int, Field(ge=1)] | Auto
+    batch_size: Annotated[int, Field(ge=1)] | Auto
     learning_rate: float = Field(gt=0, le=1)
+    decay: Annotated[float, Field(ge=0, le=1)] | Auto
     weight_decay: float = Field(ge=0, le=1)
     clip_norm: float = Field(gt=0)
     average_decay: float = Field(ge=0, lt=1)
@@ -111,8 +116,30 @@ class Params(Section):
         return self
 
 
+BY_LIST_SIZE = {
+    5_000: {
+        "model": {"members": 4, "hidden_size": 128, "dropout": 0.5, "state_dropout": 0.5},
+        "train": {"max_epochs": 400, "patience": 30, "decay": 0.0},
+    },
+    100_000: {
+        "model": {"members": 2, "hidden_size": 256, "dropout": 0.3, "state_dropout": 0.2},
+        "train": {"max_epochs": 40, "patience": 8, "decay": 0.9},
+    },
+    math.inf: {
+        "model": {"members": 1, "hidden_size": 256, "dropout": 0.1, "state_dropout": 0.1},
+        "train": {"max_epochs": 8, "patience": 2, "decay": 0.9},
+    },
+}
+"""What `auto` stands for, up to so many names to learn; docs/experiments.md has the reasons."""
+
+
+def auto_batch_size(num_names: int) -> int:
+    """A power of two from 8 to 256, with about nine batches an epoch or more."""
+    return min(256, max(8, 2 ** round(math.log2(num_names / 9))))
+
+
 class Recipe(Section):
-    """The params that a model follows from, each `auto` settled."""
+    """The params that a model follows from, each `auto` settled but those fitted in training."""
 
     seed: int
     data: DataParams
@@ -122,12 +149,28 @@ class Recipe(Section):
     @classmethod
     def for_list(cls, params: Params, num_names: int) -> "Recipe":
         """Settle each `auto` by the number of names to learn."""
+        chosen = next(values for most, values in BY_LIST_SIZE.items() if num_names <= most)
+        chosen = chosen | {"train": chosen["train"] | {"batch_size": auto_batch_size(num_names)}}
+
+        def settle(section: Section, values: dict[str, int | float]) -> Section:
+            asked = {key for key in values if getattr(section, key) == "auto"}
+            return section.model_copy(update={key: values[key] for key in asked})
+
         return cls(
             seed=params.seed,
             data=params.data,
-            model=params.model,
-            train=params.train,
+            model=settle(params.model, chosen["model"]),
+            train=settle(params.train, chosen["train"]),
         )
+
+    def settled(self, params: Params) -> dict[str, int | float]:
+        """What `for_list` chose, by section.key."""
+        return {
+            f"{name}.{key}": value
+            for name in ("model", "train")
+            for key, value in getattr(self, name)
+            if getattr(getattr(params, name), key) == "auto" != value
+        }
 
 
 def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params:
@@ -178,8 +221,9 @@ def parse_params(content: Any, source: str) -> Params:
 
 def _in_one_line(problem: Any) -> str:
     location = problem["loc"]
-    if location[-1:] == ("constrained-float",):
-        location = location[:-1]  # of a number or a word: the number's rule
+    or_auto = ""
+    if location[-1:] in (("constrained-float",), ("constrained-int",)):
+        location, or_auto = location[:-1], " or 'auto'"  # the number's rule
     key = ".".join(str(part) for part in location)
     value = problem["input"]
     kind = problem["type"]
@@ -199,6 +243,8 @@ def _in_one_line(problem: Any) -> str:
         "a valid string": "text (quote it if it looks like a number)",
         "a valid boolean": "true or false",
     }.get(rule, rule)
+    if rule in ("a whole number", "a number"):
+        rule += or_auto
     if kind == "model_type":
         return f"{key} must be a section of keys, got {value!r}"
     verb = "must be" if problem["msg"].startswith("Input should be ") else "is refused:"

@@ -1,7 +1,8 @@
 """What a person sees while networks train: bars on a terminal, plain lines elsewhere."""
 
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,6 +15,13 @@ from rich.progress import (
 )
 
 from nomosaurus.training import Epoch, Watcher
+
+
+def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:
+    """Say what each `auto` in params.yaml came to."""
+    if settled:
+        chosen = ", ".join(f"{key} {value}" for key, value in settled.items())
+        print(f"auto, for {num_names:,} names to learn: {chosen}", file=sys.stderr)
 
 
 class TrainingProgress(Watcher):

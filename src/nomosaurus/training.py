@@ -255,6 +255,9 @@ def train_network(
         total = 0.0
         batches = batches_by_length(train, params.batch_size, generator)
         for done, (rows, batch) in enumerate(batches, start=1):
+            progress = (number - 1 + (done - 1) / num_batches) / params.max_epochs  # 0 to 1
+            for group in state.optimiser.param_groups:
+                group["lr"] = params.learning_rate * (1 - params.decay * progress)
             masks = network.dropout_masks(len(rows), generator) if uses_dropout else None
             batch = batch.to(task.device)
             loss = masked_cross_entropy(
