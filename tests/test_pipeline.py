@@ -22,6 +22,9 @@ OUTPUTS = [
     "metrics/evaluate.json",
     "plots/learning_curve.csv",
     "plots/lengths.csv",
+    "plots/activations.svg",
+    "plots/unrolled.svg",
+    "plots/compact.svg",
     "samples/names.csv",
     "models/model.safetensors",
 ]
@@ -88,12 +91,15 @@ def clone(folder: Path) -> Path:
         folder,
         data__path="small.txt",
         model__hidden_size=16,
+        model__members=2,
         train__max_epochs=2,
         train__device="cpu",
+        crossvalidate__folds=3,
         evaluate__bootstrap_samples=100,
         sample__count=15,
     )
-    (folder / "dvc.lock").unlink(missing_ok=True)
+    for lock in ("dvc.lock", "experiments/dvc.lock"):
+        (folder / lock).unlink(missing_ok=True)
     succeed(folder, "git", "init", "-q")
     succeed(folder, "git", "add", "-A")
     succeed(folder, "git", "commit", "-qm", "small list")
@@ -200,6 +206,26 @@ assert "perplexity" in rnn[0].data.metrics
     succeed(project, "python", "-W", "ignore", "-c", code)
 
 
+def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
+    stage = "experiments/dvc.yaml:crossvalidate"
+    said = succeed(project, "dvc", "repro", stage)
+    assert "fold 3, network 2" in said
+    figures = json.loads((project / "metrics/crossvalidate.json").read_text())
+    for key in ("perplexity", "gain_nats", "network_gain_nats", "memory_gain_nats"):
+        assert figures[f"{key}_low"] < figures[key] < figures[f"{key}_high"]
+    assert "Running stage" not in succeed(project, "dvc", "repro", stage)
+    code = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+(run,) = mlflow.search_runs(experiment_names=["nomosaurus-crossvalidation"], output_format="list")
+assert run.info.run_name == "3-fold 2x lstm-16", run.info.run_name
+assert run.data.params["crossvalidate.folds"] == "3"
+for key in ("perplexity", "gain_nats_low", "cpu_seconds"):
+    assert key in run.data.metrics, key
+"""
+    succeed(project, "python", "-W", "ignore", "-c", code)
+
+
 def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     set_params(project, sample__temperature=0.7)
     assert stages_run(project) == ["prepare", "sample"]  # prepare checks all of params.yaml
@@ -275,11 +301,13 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:500])
     for stage in ("evaluate", "sample"):
-        outputs = ["metrics/evaluate.json", "plots/lengths.csv", "samples/names.csv"]
+        evaluated = [name for name in OUTPUTS if name.startswith(("metrics/eval", "plots/"))]
+        evaluated.remove("plots/learning_curve.csv")
+        outputs = [*evaluated, "samples/names.csv"]
         before = [(project / name).read_bytes() for name in outputs]
         arguments = {
-            "evaluate": ["params.yaml", "data/prepared", str(path), *outputs[:2]],
-            "sample": ["params.yaml", str(path), outputs[2]],
+            "evaluate": ["params.yaml", "data/prepared", str(path), *evaluated],
+            "sample": ["params.yaml", str(path), outputs[-1]],
         }[stage]
         result = command(project, "python", f"pipeline/{stage}.py", *arguments)
         assert result.returncode == 1

@@ -350,7 +350,7 @@ def _losses(number: int, epoch: Epoch) -> dict[str, float]:
 
 
 def _shape(recipe: Recipe) -> str:
-    return f"{recipe.model.members}x{recipe.model.cell}-{recipe.model.hidden_size}"
+    return f"{recipe.model.members}x {recipe.model.cell}-{recipe.model.hidden_size}"
 
 
 def _start_run(stage: str, recipe: Recipe, name: str = "") -> None:
