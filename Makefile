@@ -57,5 +57,5 @@ lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z 
 		} > .lock/requirements.lock && mv .lock/requirements.lock requirements.lock
 	@rm -rf .lock
 
-clean: ## Remove .venv and caches; keeps data, models, metrics and the MLflow store
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove .venv, caches and unfinished trainings; keeps data, models and the MLflow store
+	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .hypothesis

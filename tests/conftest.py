@@ -29,7 +29,13 @@ NAMES = ["ana", "anabel", "bela", "belana", "abel", "nala", "lena", "elena", "al
 
 SMALL = {  # instead of each `auto`
     "model": {"hidden_size": 16, "dropout": 0.4, "state_dropout": 0.3, "members": 2},
-    "train": {"max_epochs": 20, "patience": 10, "batch_size": 64, "decay": 0.0},
+    "train": {
+        "max_epochs": 20,
+        "patience": 10,
+        "batch_size": 64,
+        "learning_rate": 0.01,
+        "decay": 0.0,
+    },
 }
 
 

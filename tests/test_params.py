@@ -91,7 +91,7 @@ def test_held_out_shares_leave_half_to_learn(tmp_path):
 def test_exponent_without_a_point_is_a_number(tmp_path):
     path = tmp_path / "params.yaml"
     text = (REPOSITORY / "params.yaml").read_text("utf-8")
-    before = f"learning_rate: {params_with().train.learning_rate}"
+    before = "learning_rate: auto"
     assert before in text
     path.write_text(text.replace(before, "learning_rate: 1e-3"), "utf-8")
     assert load_params(path).train.learning_rate == 0.001

@@ -62,7 +62,7 @@ class TrainParams(Section):
     max_epochs: Annotated[int, Field(ge=1)] | Auto
     patience: Annotated[int, Field(ge=1)] | Auto
     batch_size: Annotated[int, Field(ge=1)] | Auto
-    learning_rate: float = Field(gt=0, le=1)
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Auto
     decay: Annotated[float, Field(ge=0, le=1)] | Auto
     weight_decay: float = Field(ge=0, le=1)
     clip_norm: float = Field(gt=0)
@@ -116,21 +116,46 @@ class Params(Section):
         return self
 
 
-BY_LIST_SIZE = {
+AUTO = {
     5_000: {
-        "model": {"members": 4, "hidden_size": 128, "dropout": 0.5, "state_dropout": 0.5},
-        "train": {"max_epochs": 400, "patience": 30, "decay": 0.0},
+        "members": 3,
+        "hidden_size": 192,
+        "dropout": 0.7,
+        "state_dropout": 0.5,
+        "learning_rate": 0.02,
+        "decay": 0.0,
+        "max_epochs": 400,
+        "patience": 30,
     },
     100_000: {
-        "model": {"members": 2, "hidden_size": 256, "dropout": 0.3, "state_dropout": 0.2},
-        "train": {"max_epochs": 40, "patience": 8, "decay": 0.9},
+        "members": 2,
+        "hidden_size": 256,
+        "dropout": 0.3,
+        "state_dropout": 0.2,
+        "learning_rate": 0.01,
+        "decay": 0.9,
+        "max_epochs": 40,
+        "patience": 8,
     },
     math.inf: {
-        "model": {"members": 1, "hidden_size": 256, "dropout": 0.1, "state_dropout": 0.1},
-        "train": {"max_epochs": 8, "patience": 2, "decay": 0.9},
+        "members": 1,
+        "hidden_size": 256,
+        "dropout": 0.1,
+        "state_dropout": 0.1,
+        "learning_rate": 0.01,
+        "decay": 0.9,
+        "max_epochs": 8,
+        "patience": 2,
     },
 }
 """What `auto` stands for, up to so many names to learn; docs/experiments.md has the reasons."""
+
+AUTO_RNN = {
+    5_000: {"dropout": 0.4, "state_dropout": 0.3, "learning_rate": 0.005},
+    100_000: {"learning_rate": 0.005},
+    math.inf: {"learning_rate": 0.005},
+}
+"""Where the cell `rnn` wants other values: without gates, a longer step throws it off."""
 
 
 def auto_batch_size(num_names: int) -> int:
@@ -149,18 +174,20 @@ class Recipe(Section):
     @classmethod
     def for_list(cls, params: Params, num_names: int) -> "Recipe":
         """Settle each `auto` by the number of names to learn."""
-        chosen = next(values for most, values in BY_LIST_SIZE.items() if num_names <= most)
-        chosen = chosen | {"train": chosen["train"] | {"batch_size": auto_batch_size(num_names)}}
+        most = next(most for most in AUTO if num_names <= most)
+        values = AUTO[most] | {"batch_size": auto_batch_size(num_names)}
+        if params.model.cell == "rnn":
+            values |= AUTO_RNN[most]
 
-        def settle(section: Section, values: dict[str, int | float]) -> Section:
-            asked = {key for key in values if getattr(section, key) == "auto"}
+        def settle(section: Section) -> Section:
+            asked = {key for key, value in section if value == "auto" and key in values}
             return section.model_copy(update={key: values[key] for key in asked})
 
         return cls(
             seed=params.seed,
             data=params.data,
-            model=settle(params.model, chosen["model"]),
-            train=settle(params.train, chosen["train"]),
+            model=settle(params.model),
+            train=settle(params.train),
         )
 
     def settled(self, params: Params) -> dict[str, int | float]:
