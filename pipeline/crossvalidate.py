@@ -35,7 +35,7 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     members = recipe.model.members
     labels = [f"fold {i // members + 1}, network {i % members + 1}" for i in range(len(tasks))]
     with (
-        Checkpoints(main_checkout() / ".unfinished", tasks) as checkpoints,
+        Checkpoints(main_checkout() / ".unfinished", "crossvalidate", tasks) as checkpoints,
         tracking.crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
     ):
         with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:

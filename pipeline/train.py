@@ -33,7 +33,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     device = choose_device(recipe.train.device)
     tasks = member_tasks(train, validation, vocabulary.size, recipe, device)
     with (
-        Checkpoints(main_checkout() / ".unfinished", tasks) as checkpoints,
+        Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
         tracking.training_run("train", recipe, checkpoints.fingerprint) as run,
     ):
         labels = [f"network {i} of {len(tasks)}" for i in range(1, len(tasks) + 1)]

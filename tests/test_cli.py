@@ -3,6 +3,7 @@ import math
 
 import pytest
 from conftest import make_model
+from rich.console import Console
 from typer.testing import CliRunner
 
 from nomosaurus.cli import app
@@ -193,6 +194,15 @@ def test_explain_shows_every_step_and_the_sums(run):
     assert "end" in lines[7]
     (scored,) = objects(run("score", "belana", "--json")[1])
     assert lines[8].split()[-1] == f"{-scored['log_prob'] / math.log(2):.2f}"
+
+
+def test_explain_fits_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setattr(
+        "nomosaurus.cli._console", lambda: Console(width=80)
+    )
+    _, out, _ = run("explain", "belanaelenab")
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[:15])) <= 80
 
 
 def test_explain_gives_programs_all_of_it(run):

@@ -1,10 +1,9 @@
 import multiprocessing
-import os
 from collections import defaultdict
 
 import pytest
 import torch
-from conftest import NAMES, params_with
+from conftest import NAMES, REPOSITORY, params_with
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import (
@@ -14,11 +13,13 @@ from nomosaurus.ensemble import (
     train_networks,
     training_summary,
 )
+from nomosaurus.errors import TrainingError
 from nomosaurus.mixture import fit_mixture
 from nomosaurus.params import Recipe
 from nomosaurus.training import Task, Watcher
 from nomosaurus.vocabulary import Vocabulary
 
+DINOSAURS = REPOSITORY / "data/dinosaurs.csv"
 VOCABULARY = Vocabulary.from_names(NAMES)
 TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
@@ -54,19 +55,42 @@ def weights(trainings) -> list[bytes]:
     ]
 
 
-def test_side_by_side_gives_the_bytes_of_one_after_the_other(monkeypatch):
-    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "2")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def test_side_by_side_gives_the_bytes_of_one_after_the_other():
     seen = Seen()
     apart = train_networks(tasks(3), [seen], num_jobs=2)
     here = train_networks(tasks(3), num_jobs=1)
-    torch.set_num_threads(threads)
     assert weights(apart) == weights(here)
     assert len(set(weights(here))) == 3
     assert [training.epochs for training in apart] == [training.epochs for training in here]
     for member in range(3):
         assert seen.epochs[member] == apart[member].epochs
+
+
+def test_workers_take_the_number_of_threads_from_params_alone(monkeypatch):
+    names = [row.split(",")[0] for row in DINOSAURS.read_text("utf-8").splitlines()[1:900]]
+    vocabulary = Vocabulary.from_names(names)
+    train = EncodedNames.from_names(names[:800], vocabulary)
+    validation = EncodedNames.from_names(names[800:], vocabulary)
+    params = params_with(  # so large that a second thread changes the bytes
+        model={"cell": "lstm", "hidden_size": 192, "members": 2},
+        train={"max_epochs": 1, "batch_size": 128, "num_threads": 1},
+    )
+    recipe = Recipe.for_list(params, len(train))
+    both = member_tasks(train, validation, vocabulary.size, recipe, torch.device("cpu"))
+
+    def with_threads(number: int) -> list[bytes]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            return weights(train_networks(both, num_jobs=1))
+        finally:
+            torch.set_num_threads(before)
+
+    one_thread = with_threads(1)
+    if with_threads(2) == one_thread:
+        pytest.skip("on this processor a second thread changes nothing")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert weights(train_networks(both, num_jobs=2)) == one_thread
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
@@ -83,6 +107,16 @@ def test_networks_go_on_from_their_snapshots(tmp_path, num_jobs):
     assert seen.resumed == {0: 4}
     assert [epoch.number for epoch in seen.epochs[0]] == [5, 6]
     assert [epoch.number for epoch in seen.epochs[1]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_worker_that_is_killed_is_one_line():
+    class Killer(Watcher):
+        def on_epoch(self, number, epoch):
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    with pytest.raises(TrainingError, match="ended from outside"):
+        train_networks(tasks(max_epochs=2000, patience=2000), [Killer()], num_jobs=2)
 
 
 def test_an_error_in_one_process_ends_all_of_them():

@@ -144,5 +144,7 @@ def test_names_to_show_are_a_cheap_a_middling_and_a_dear_one():
     costs = pd.DataFrame({"model": [8.0, 20.0, 1.0, 12.0, 0.1], "chars": [5, 5, 3, 6, 18]})
     # Nats a character: 1.6, 4 and 2; "xx" has unknown characters, and the last is too long.
     assert names_to_show(model, names, costs) == ["lana", "nabel", "elba"]
+    long = EncodedNames.from_names(["a" * 18, "b" * 17, "a" * 19], model.vocabulary)
+    assert names_to_show(model, long, costs.iloc[:3]) == ["b" * 17]
     only_unknown = EncodedNames.from_names(["xx"], model.vocabulary)
     assert names_to_show(model, only_unknown, costs.iloc[:1]) == [NAMES[0]]

@@ -60,6 +60,7 @@ def start(folder: Path) -> subprocess.Popen:
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # a process group of its own, as in a terminal
     )
 
 
@@ -75,13 +76,12 @@ def outputs(folder: Path) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def straight(prepared, tmp_path_factory) -> tuple[list[bytes], float]:
-    """The outputs of a training that nothing stopped, and the seconds from start to end."""
+def straight(prepared, tmp_path_factory) -> list[bytes]:
+    """The outputs of a training that nothing stopped."""
     folder = tmp_path_factory.mktemp("straight")
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
-    began = time.monotonic()
     finish(folder)
-    return outputs(folder), time.monotonic() - began
+    return outputs(folder)
 
 
 def runs(folder: Path) -> list[tuple]:
@@ -94,42 +94,57 @@ def runs(folder: Path) -> list[tuple]:
         ).fetchall()
 
 
-def wait_for_epochs(folder: Path, least: int = 1) -> None:
+def snapshots(folder: Path) -> dict[str, int]:
+    return {str(f): f.stat().st_mtime_ns for f in folder.glob(".unfinished/*/*.safetensors")}
+
+
+def wait_for_epochs(folder: Path, number: int = 1) -> None:
+    """Wait until networks have finished so many more epochs, as far as one can see."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if len(list((folder / ".unfinished").glob("*/*.safetensors"))) >= least:
-            return
-        time.sleep(0.05)
-    raise AssertionError("no epoch was finished in two minutes")
+    seen = snapshots(folder)
+    while number > 0:
+        assert time.monotonic() < deadline, "no epoch was finished in two minutes"
+        time.sleep(0.01)
+        try:
+            now = snapshots(folder)
+        except FileNotFoundError:  # renamed meanwhile
+            continue
+        number -= sum(seen.get(file) != moment for file, moment in now.items())
+        seen = now
+
+
+def end(process: subprocess.Popen, how: signal.Signals) -> str:
+    """End a training; what it said. Nobody may hold its pipe afterwards, workers included."""
+    os.kill(process.pid, how)
+    return process.communicate(timeout=60)[1]
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(prepared, straight, tmp_path):
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    expected, seconds = straight
     moments = random.Random(20261123)
     for _ in range(KILLS):
         process = start(tmp_path)
-        time.sleep(moments.uniform(0.2, 0.9) * seconds)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        wait_for_epochs(tmp_path, moments.randint(1, 8))
+        time.sleep(moments.uniform(0, 0.1))
+        end(process, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
     said = finish(tmp_path)
-    assert outputs(tmp_path) == expected
+    assert outputs(tmp_path) == straight
     assert "going on with an unfinished training" in said
     ((_, status, logged, epochs),) = runs(tmp_path)
     assert (status, logged, epochs) == ("FINISHED", 60, 60)
-    assert not list((tmp_path / ".unfinished").iterdir())
+    assert not [path for path in (tmp_path / ".unfinished").iterdir() if path.is_dir()]
 
 
 def test_workers_end_with_the_process_that_was_killed(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     write_params(tmp_path, max_epochs=100_000, patience=100_000)
     process = start(tmp_path)
-    wait_for_epochs(tmp_path, least=2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()  # ends when nobody holds the pipe any more, the workers included
-    before = sorted(path.stat().st_mtime for path in tmp_path.glob(".unfinished/*/*"))
+    wait_for_epochs(tmp_path, 2)
+    end(process, signal.SIGKILL)
+    before = snapshots(tmp_path)
     time.sleep(1)
-    assert before == sorted(path.stat().st_mtime for path in tmp_path.glob(".unfinished/*/*"))
+    assert snapshots(tmp_path) == before
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -137,28 +152,47 @@ def test_stopped_by_hand_it_says_how_to_go_on_and_marks_its_run(prepared, straig
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     process = start(tmp_path)
     wait_for_epochs(tmp_path)
-    process.send_signal(stop)
-    said = process.communicate()[1]
+    said = end(process, stop)
     assert process.returncode == 130, said
     assert "the same command goes on after the last finished epoch" in said
     assert "Traceback" not in said
     ((run, status, _, _),) = runs(tmp_path)
     assert status == "KILLED"
     assert "goes on after epoch" in finish(tmp_path)
-    assert outputs(tmp_path) == straight[0]
+    assert outputs(tmp_path) == straight
     ((same, status, logged, _),) = runs(tmp_path)
     assert (same, status, logged) == (run, "FINISHED", 60)
+
+
+def test_ctrl_c_while_the_workers_start_is_one_line(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    process = start(tmp_path)
+    while not list(tmp_path.glob(".unfinished/*/made_from.json")):
+        time.sleep(0.01)
+    while not runs_are_there(tmp_path):
+        time.sleep(0.01)
+    time.sleep(1)  # the workers import torch now
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said, said
+
+
+def runs_are_there(folder: Path) -> bool:
+    try:
+        return bool(runs(folder))
+    except sqlite3.OperationalError:  # no store, or no table, yet
+        return False
 
 
 def test_a_change_starts_afresh_and_says_what_changed(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     process = start(tmp_path)
     wait_for_epochs(tmp_path)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    end(process, signal.SIGKILL)
     write_params(tmp_path, max_epochs=2)
     said = finish(tmp_path)
     assert "train.max_epochs changed" in said
     assert "goes on" not in said
     assert len(runs(tmp_path)) == 2
-    assert len(list((tmp_path / ".unfinished").iterdir())) == 1  # the first can still go on
+    assert snapshots(tmp_path)  # the first can still go on

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from conftest import REPOSITORY, make_model
 
 from nomosaurus import tracking
 from nomosaurus.model_file import save_model
+from nomosaurus.params import CrossvalidateParams
 from nomosaurus.training import Epoch
 
 pytestmark = [
@@ -44,6 +46,11 @@ def trained(store):
         run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
         run.log_model(path)
     return path, model
+
+
+def runs_with_tag(fingerprint: str) -> str:
+    (run,) = [run for run in runs() if run.data.tags[tracking.TRAINING_TAG] == fingerprint]
+    return run.info.run_id
 
 
 def runs():
@@ -115,6 +122,52 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
     assert run.data.metrics["perplexity"] == 4.5
     assert run.data.params["evaluate.seed"] == "5"
     assert "sample.seed" not in run.data.params  # that stage knew another model
+
+
+def test_a_run_is_named_after_what_differs(trained, monkeypatch):
+    _, model = trained
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
+    with tracking.training_run("train", model.recipe, "f2"):
+        pass
+    folds = CrossvalidateParams(folds=5)
+    monkeypatch.delenv("DVC_EXP_NAME")
+    with tracking.crossvalidation_run(model.recipe, folds, "f3"):
+        pass
+    import mlflow
+
+    found = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    first, fifth, bold = sorted(run.info.run_name for run in found)
+    assert re.fullmatch(r"2x gru-8-nogit-[0-9a-f]{4}", first)
+    assert (fifth, bold) == ("5-fold 2x gru-8", "bold-idea")
+
+
+def test_two_that_share_a_run_keep_it(trained):
+    path, model = trained
+    with tracking.training_run("train", model.recipe, "f2") as run:
+        import mlflow
+
+        mlflow.set_tag(tracking.MODEL_TAG, tracking.file_sha256(path))  # the other was first
+        mlflow.delete_run(runs_with_tag("f1"))
+        run.log_model(path)
+        run.log_metrics({"validation_nats": 2.0})
+    (run,) = runs()
+    assert run.data.metrics["validation_nats"] == 2.0
+
+
+def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
+    recipe = make_model().recipe
+    with pytest.raises(KeyboardInterrupt), tracking.training_run("train", recipe, "f1") as run:
+        run.on_epoch(0, HISTORY[0])
+        raise KeyboardInterrupt
+    assert runs()[0].info.status == "KILLED"
+    with tracking.training_run("train", recipe, "f1") as run:
+        run.on_resume(0, HISTORY)
+    (run,) = runs()
+    import mlflow
+
+    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "validation_nats/1")
+    assert [(p.step, p.value) for p in points] == [(e.number, e.validation_nats) for e in HISTORY]
+    assert run.info.status == "FINISHED"
 
 
 def test_training_the_same_model_again_keeps_its_one_run(trained, capsys):
@@ -194,7 +247,7 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
 
 def test_processes_that_open_a_new_store_together_all_succeed(store):
     code = (
-        "from conftest import make_model\n"
+        "import os\nfrom conftest import make_model\n"
         "from nomosaurus import tracking\n"
         "with tracking.training_run('train', make_model().recipe, str(os.getpid())): pass\n"
     )

@@ -6,7 +6,7 @@ import torch
 from conftest import NAMES, params_with
 
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.errors import DeviceError, DivergenceError
+from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import event_log_probs, mean_nats
 from nomosaurus.training import Snapshot, Task, best_epoch, choose_device, train_network
 from nomosaurus.vocabulary import Vocabulary
@@ -114,7 +114,7 @@ def test_every_epoch_is_reported_as_it_ends():
 
 def test_loss_that_is_no_number_stops_with_advice(monkeypatch):
     monkeypatch.setattr("nomosaurus.training.mean_nats", lambda network, names: math.nan)
-    with pytest.raises(DivergenceError, match=r"lower train\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"lower train\.learning_rate"):
         train()
 
 

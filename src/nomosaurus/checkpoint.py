@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -31,21 +32,24 @@ NOTE = "made_from.json"
 class Checkpoints:
     """One training's place among the unfinished ones, while a `with` block lasts.
 
-    Entering says on standard error whether an unfinished training goes on. If the block ends
-    well, the training is finished and its folder goes; if not, the folder stays.
+    Entering says on standard error whether an unfinished training goes on, and waits while
+    another process trains the same. If the block ends well, the training is finished and its
+    folder goes; if not, the folder stays.
 
     Attributes:
         fingerprint: Of params, data and code, hexadecimal; also the folder's name.
     """
 
-    def __init__(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def __init__(self, folder: Path, stage: str, tasks: Sequence[Task]) -> None:
         """Find the place of a training.
 
         Args:
             folder: Where the unfinished trainings lie.
+            stage: The stage that trains.
             tasks: What its networks follow from.
         """
         self._made_from = {
+            "stage": stage,
             "params": _flat_params(tasks),
             "data": _data_hash(tasks),
             "code": _code_hash(),
@@ -53,28 +57,38 @@ class Checkpoints:
         text = json.dumps(self._made_from, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = folder / self.fingerprint
+        self._lock = FileLock(folder / f"{self.fingerprint}.lock")
 
     def __enter__(self) -> "Checkpoints":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            print("waiting for another process, which trains the very same", file=sys.stderr)
+            self._lock.acquire()
         note = self._path / NOTE
         if note.is_file():
-            print("going on with an unfinished training", file=sys.stderr)
+            if any(self._path.glob("*.safetensors")):
+                print("going on with an unfinished training", file=sys.stderr)
             return self
-        others = sorted(
-            self._path.parent.glob(f"*/{NOTE}"), key=lambda other: other.stat().st_mtime
-        )
+        others = sorted(self._path.parent.glob(f"*/{NOTE}"), key=lambda path: path.stat().st_mtime)
         write_json(note, self._made_from)
-        if others:
-            print(
-                f"starting afresh: since the unfinished training in {others[-1].parent}, "
-                f"{self._changes_since(others[-1])} changed",
-                file=sys.stderr,
-            )
+        for other in reversed(others):
+            changes = self._changes_since(other)
+            if changes:
+                print(
+                    f"starting afresh: since the unfinished training in {other.parent}, "
+                    f"{changes} changed",
+                    file=sys.stderr,
+                )
+                break
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if kind is None:
             shutil.rmtree(self._path, ignore_errors=True)
-        elif kind is KeyboardInterrupt:
+        self._lock.release()
+        if kind is KeyboardInterrupt:
             raise KeyboardInterrupt(
                 "stopped; the same command goes on after the last finished epoch"
             ) from None
@@ -84,11 +98,14 @@ class Checkpoints:
         return self._path / f"{number}.safetensors"
 
     def _changes_since(self, note: Path) -> str:
+        """What differs from a training of the same stage; empty if it is another stage's."""
         try:
             former = read_json(note, made_by="train")
+            if former["stage"] != self._made_from["stage"]:
+                return ""
             before = former["params"]
         except (ArtifactError, KeyError):
-            return "something"
+            return ""
         now = self._made_from["params"]
         changed = [key for key in now | before if now.get(key) != before.get(key)]
         changed += [

@@ -217,11 +217,13 @@ def explain(
     if as_json:
         print(json.dumps(explanation.as_dict(), ensure_ascii=False))
         return
+    console = _console()
     table = Table(box=None, pad_edge=False)
     for heading in ("t", "x_t", "a_t", "y_t", "came", "bits", "forgetting", "model"):
         is_number = heading in ("t", "bits", "forgetting", "model")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    strips = _strips(explanation.activations)
+    units = max(4, min(24, console.width - 72))  # the other columns take 72
+    strips = _strips(explanation.activations, units)
     for t, (step, strip) in enumerate(zip(explanation.steps, strips, strict=True), start=1):
         likely = explanation.most_likely(step, 3)
         table.add_row(
@@ -240,7 +242,7 @@ def explain(
         for key in ("bits", "forgetful_bits", "model_bits")
     ]
     table.add_row("", "", "", "", "all", *(f"{total:.2f}" for total in totals))
-    _console().print(table)
+    console.print(table)
     params = explanation.network.params
     print(
         f"\nx_t is read, a_t remembered (the {len(strips[0])} of {params.hidden_size} units that "
@@ -254,7 +256,7 @@ def _visible(character: str) -> str:
     return "␠" if character == " " else character
 
 
-def _strips(activations: "np.ndarray", units: int = 24) -> list[str]:
+def _strips(activations: "np.ndarray", units: int) -> list[str]:
     """The units that move most, a block each, for every step; activations (T, H)."""
     moving = sorted(activations.std(axis=0).argsort(kind="stable")[::-1][:units])
     blocks = "▁▂▃▄▅▆▇█"

@@ -10,8 +10,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import torch
 
 from nomosaurus.checkpoint import load_snapshot, save_snapshot
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.errors import TrainingError
 from nomosaurus.mixture import Mixture
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
@@ -77,7 +80,7 @@ def train_networks(
     files = [snapshot_file(i) if snapshot_file else None for i in range(len(tasks))]
     num_threads = tasks[0].train_params.num_threads
     if num_jobs is None:
-        num_jobs = max(1, (os.cpu_count() or 1) // num_threads)
+        num_jobs = max(1, _usable_cores() // num_threads)
 
     def report(kind: str, number: int, value: Any) -> None:
         for watcher in watchers:
@@ -99,6 +102,11 @@ def train_networks(
         return [
             _rebuild(task, *future.result()) for task, future in zip(tasks, futures, strict=True)
         ]
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a training process was ended from outside, perhaps for want of memory; the same "
+            "command goes on after the last finished epoch"
+        ) from None
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -130,10 +138,28 @@ def _train(
     )
 
 
+def _usable_cores() -> int:
+    """The cores that this process may use, where the system tells; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(num_threads: int, reports: SimpleQueue) -> None:
     global _reports
     _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
     threading.Thread(target=_end_with_the_first_process, daemon=True).start()
     make_repeatable(num_threads)
 

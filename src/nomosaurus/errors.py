@@ -48,8 +48,8 @@ class DeviceError(NomosaurusError):
     """train.device asks for hardware that is not there."""
 
 
-class DivergenceError(NomosaurusError):
-    """The loss is no longer a number."""
+class TrainingError(NomosaurusError):
+    """Training cannot go on: the loss is no longer a number, or a process was ended."""
 
 
 @contextmanager

@@ -216,16 +216,16 @@ def length_distribution(train: Sequence[str], drawn: Sequence[str]) -> pd.DataFr
 def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
     """A name that costs little a character, one in the middle, and one that costs much.
 
-    Short enough for a picture and without unknown characters, if there is one.
+    Of those without unknown characters and short enough for a picture; if there is none, the
+    shortest, and a training name where no held-out one will do.
     """
     order = np.argsort(costs["model"] / costs["chars"], kind="stable").to_numpy()
-    drawable = [
-        i
-        for i in order
-        if len(names[i]) <= LONGEST_SHOWN and (names[i] < model.vocabulary.size).all()
-    ]
+    known = [i for i in order if (names[i] < model.vocabulary.size).all()]
+    if not known:
+        return [model.vocabulary.decode(model.train[0])]
+    drawable = [i for i in known if len(names[i]) <= LONGEST_SHOWN]
     if not drawable:
-        return model.train.decode(model.vocabulary)[:1]
+        drawable = [min(known, key=lambda i: len(names[i]))]
     chosen = dict.fromkeys([drawable[0], drawable[len(drawable) // 2], drawable[-1]])
     return [model.vocabulary.decode(names[i]) for i in chosen]
 

@@ -71,8 +71,20 @@ class Parts(NamedTuple):
 
 def mix(parts: Parts, weight: NgramWeight) -> Tensor:
     """Log-probabilities of the mixture, shape (B, V)."""
+    return torch.log_softmax(_scores(parts, weight), dim=-1)
+
+
+def _scores(parts: Parts, weight: NgramWeight) -> Tensor:
+    """The mixture before it is normalised, shape (B, V)."""
     w = (weight.short + (weight.long - weight.short) * parts.seen).unsqueeze(1)  # (B, 1)
-    return torch.log_softmax((1 - w) * parts.networks + w * parts.ngram, dim=-1)
+    return (1 - w) * parts.networks + w * parts.ngram
+
+
+def target_log_probs(parts: Parts, weight: NgramWeight, targets: Tensor) -> np.ndarray:
+    """Log-probability of one character each; targets and result of shape (B,)."""
+    scores = _scores(parts, weight)
+    chosen = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return (chosen - scores.logsumexp(dim=1)).numpy()
 
 
 @dataclass(frozen=True)
@@ -175,8 +187,7 @@ class Mixture:
         """
         log_probs = np.zeros(names.num_events)
         for places, targets, parts in self.event_parts(names, forget=forget):
-            mixed = mix(parts, self.ngram_weight)  # (E, V)
-            log_probs[places] = mixed.gather(1, targets.unsqueeze(1)).squeeze(1).numpy()
+            log_probs[places] = target_log_probs(parts, self.ngram_weight, targets)
         return log_probs
 
     def name_nats(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
@@ -211,8 +222,8 @@ def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
     for _, targets, parts in mixture.event_parts(names):
         length = np.rint(parts.seen.numpy() * (lengths - 1)).astype(int)  # (E,)
         for i, w in enumerate(weights):
-            chosen = mix(parts, NgramWeight(w, w)).gather(1, targets.unsqueeze(1)).squeeze(1)
-            nats[:, i] -= np.bincount(length, chosen.numpy(), minlength=lengths)
+            log_probs = target_log_probs(parts, NgramWeight(w, w), targets)  # (E,)
+            nats[:, i] -= np.bincount(length, log_probs, minlength=lengths)
     lines = [NgramWeight(float(short), float(long)) for short in weights for long in weights]
 
     def cost(line: NgramWeight) -> float:

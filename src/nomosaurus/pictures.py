@@ -28,6 +28,7 @@ OWN, FORGETFUL = "#2f5d8a", "#c9752d"
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "nomosaurus",  # equal pictures, equal bytes
+    "text.parse_math": False,  # a name may hold dollar signs
     "font.size": 9,
     "axes.titlesize": 10,
 }

@@ -115,6 +115,8 @@ class ModelRun(Watcher):
             self._log_up_to_date_stages(path)
             return
         this = mlflow.active_run().info.run_id
+        if this == earlier:
+            return
         mlflow.end_run()
         mlflow.delete_run(this)
         mlflow.start_run(run_id=earlier)
@@ -202,21 +204,24 @@ def training_run(stage: str, recipe: Recipe, fingerprint: str) -> Iterator[Model
 def crossvalidation_run(
     recipe: Recipe, params: CrossvalidateParams, fingerprint: str
 ) -> Iterator[ModelRun]:
-    """The run of a cross-validation, in an experiment of its own; a repeat goes to the same run.
+    """The run of a cross-validation, a new one or an unfinished one, in its own experiment.
 
     Args:
         recipe: The params the models of all folds follow from.
         params: How names are held out.
-        fingerprint: Of all that the figures follow from.
+        fingerprint: Of all that the training follows from; it finds the unfinished run.
     """
     run = ModelRun()
 
     def start() -> None:
         import mlflow
 
-        earlier = _find_run(CROSSVALIDATION, f"tags.{TRAINING_TAG} = '{fingerprint}'")
-        if earlier:
-            mlflow.start_run(run_id=earlier)
+        unfinished = _find_run(
+            CROSSVALIDATION,
+            f"tags.{TRAINING_TAG} = '{fingerprint}' and attributes.status != 'FINISHED'",
+        )
+        if unfinished:
+            mlflow.start_run(run_id=unfinished)
             return
         _start_run("crossvalidate", recipe, name=f"{params.folds}-fold {_shape(recipe)}")
         mlflow.set_tag(TRAINING_TAG, fingerprint)
@@ -359,8 +364,8 @@ def _start_run(stage: str, recipe: Recipe, name: str = "") -> None:
     from mlflow.data.sources import LocalArtifactDatasetSource
 
     params = {"seed": str(recipe.seed)}
-    for name in ("data", "model", "train"):
-        params |= _flat(name, getattr(recipe, name).model_dump())
+    for section in ("data", "model", "train"):
+        params |= _flat(section, getattr(recipe, section).model_dump())
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nomosaurus.dataset import EncodedNames, batches_by_length
-from nomosaurus.errors import DeviceError, DivergenceError
+from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import mean_nats
 from nomosaurus.network import RecurrentNetwork, masked_cross_entropy
 from nomosaurus.params import ModelParams, TrainParams
@@ -233,7 +233,7 @@ def train_network(
         on_snapshot: Called after every epoch, before `on_epoch`, with the state to go on from.
 
     Raises:
-        DivergenceError: If the loss stops being a finite number.
+        TrainingError: If the loss stops being a finite number.
     """
     state = _State(task)
     if start:
@@ -272,7 +272,7 @@ def train_network(
             on_batch(done, num_batches)
         validation_nats = mean_nats(state.averaged.module, task.validation)
         if not math.isfinite(total) or not math.isfinite(validation_nats):
-            raise DivergenceError(
+            raise TrainingError(
                 f"the loss is not a number in epoch {number}; "
                 f"lower train.learning_rate (now {params.learning_rate:g})"
             )
