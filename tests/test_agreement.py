@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from nomosaurus.cli import app
-from nomosaurus.params import Params
+from nomosaurus.params import Params, Recipe, load_params
 from nomosaurus.tracking import SERVING_NEEDS
 
 
@@ -193,6 +194,13 @@ def test_readme_shows_what_the_pipeline_gave(committed, monkeypatch):
         assert row in readme, key
     for key in ("novelty", "uniqueness_at_10k"):
         assert f"| {figures[key]:.3f} | |" in readme, key
+    params = load_params(REPOSITORY / "params.yaml")
+    prepared = json.loads((committed / "metrics/prepare.json").read_text("utf-8"))
+    chosen = Recipe.for_list(params, prepared["names_train"]).model
+    number = ["no", "one", "two", "three", "four"][chosen.members]
+    assert f"{number} {chosen.cell} networks of {chosen.hidden_size} units" in readme
+    trained = json.loads((committed / "metrics/train.json").read_text("utf-8"))
+    assert f"order {trained['ngram_order']})" in readme
     names = pd.read_csv(committed / "samples/names.csv")["name"].head(10)
     assert " · ".join(names) in readme
     monkeypatch.chdir(committed)
@@ -201,6 +209,22 @@ def test_readme_shows_what_the_pipeline_gave(committed, monkeypatch):
     shown = [line.rstrip() for line in summary.stdout.strip().splitlines()]
     block = readme.split("```text\n")[1].split("```")[0].splitlines()
     assert [line for line in block if line not in shown] == ["  ..."]
+
+
+def test_the_tables_show_what_cross_validation_gave(committed):
+    documents = [REPOSITORY / name for name in ("README.md", "docs/experiments.md")]
+    default = load_params(REPOSITORY / "params.yaml").model.cell
+    others = read_yaml("experiments/dvc.yaml")["stages"]["crossvalidate-cell"]["matrix"]["cell"]
+    assert sorted([default, *others]) == ["gru", "lstm", "rnn"]
+    wanted = {default: ("perplexity", "network_perplexity", "baseline_perplexity")}
+    wanted |= dict.fromkeys(others, ("network_perplexity",))
+    for cell, keys in wanted.items():
+        name = "crossvalidate" if cell == default else f"crossvalidate-{cell}"
+        figures = json.loads((committed / f"metrics/{name}.json").read_text("utf-8"))
+        for key in keys:
+            nats, low, high = (math.log(figures[f"{key}{end}"]) for end in ("", "_low", "_high"))
+            row = f"| {nats:.3f} | {low:.3f} to {high:.3f} | {figures[key]:.2f} |"
+            assert all(row in document.read_text("utf-8") for document in documents), (cell, key)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

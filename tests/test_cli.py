@@ -197,9 +197,7 @@ def test_explain_shows_every_step_and_the_sums(run):
 
 
 def test_explain_fits_a_narrow_terminal(run, monkeypatch):
-    monkeypatch.setattr(
-        "nomosaurus.cli._console", lambda: Console(width=80)
-    )
+    monkeypatch.setattr("nomosaurus.cli._console", lambda: Console(width=80))
     _, out, _ = run("explain", "belanaelenab")
     assert "…" not in out
     assert max(map(len, out.splitlines()[:15])) <= 80

@@ -97,7 +97,10 @@ def train_networks(
         initargs=(num_threads, reports),
     )
     try:
-        futures = [executor.submit(_train_apart, i, task, files[i]) for i, task in enumerate(tasks)]
+        with _ctrl_c_ignored():  # the workers inherit it: Ctrl-C is this process's to handle
+            futures = [
+                executor.submit(_train_apart, i, task, files[i]) for i, task in enumerate(tasks)
+            ]
         _pass_on(futures, reports, report)
         return [
             _rebuild(task, *future.result()) for task, future in zip(tasks, futures, strict=True)
