@@ -151,7 +151,9 @@ def test_commands_in_the_documents_exist(path):
     for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
         assert target in targets, target
     known = options()
-    for line in re.findall(r"nomosaurus ((?:generate|score|explain|info|summary|\w+ --)[^`|\n#<]*)", text):
+    for line in re.findall(
+        r"nomosaurus ((?:generate|score|explain|info|summary|\w+ --)[^`|\n#<]*)", text
+    ):
         name, *arguments = line.split()
         assert name in known, line
         for argument in arguments:
