@@ -158,16 +158,7 @@ def draw_unrolled(explanation: Explanation, most_likely: int = 3) -> Figure:
                 va="center",
                 bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": "0.25"},
             )
-            axes.imshow(
-                strip[t],
-                extent=(t - 0.3, t + 0.3, 1.0, 2.2),
-                cmap=COLOURS,
-                vmin=-1,
-                vmax=1,
-                aspect="auto",
-                interpolation="nearest",
-            )
-            axes.add_patch(Rectangle((t - 0.3, 1.0), 0.6, 1.2, fill=False, ec="0.25", lw=1))
+            _framed(axes, strip[t], (t - 0.3, 1.0, 0.6, 1.2), limit=1)
             _arrow(axes, (t, 0.38), (t, 0.98), "W_ax" if t == 0 else "")
             _arrow(axes, (t, 2.22), (t, 2.78), "W_ya" if t == 0 else "")
             _arrow(axes, (t - 0.68, 1.6), (t - 0.31, 1.6), "W_aa" if t == 1 else "", above=True)
@@ -197,6 +188,23 @@ def draw_unrolled(explanation: Explanation, most_likely: int = 3) -> Figure:
             fontsize=11,
         )
     return figure
+
+
+def _framed(
+    axes: Axes, values: np.ndarray, place: tuple[float, float, float, float], limit: float
+) -> None:
+    """A matrix in colours, from -limit to limit, in a frame: left, bottom, width, height."""
+    left, bottom, width, height = place
+    axes.imshow(
+        values,
+        extent=(left, left + width, bottom, bottom + height),
+        cmap=COLOURS,
+        vmin=-limit,
+        vmax=limit,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.add_patch(Rectangle((left, bottom), width, height, fill=False, ec="0.25", lw=1))
 
 
 def _strips(explanation: Explanation) -> np.ndarray:
@@ -273,16 +281,7 @@ def draw_compact(explanation: Explanation) -> Figure:
         }
         for name, (left, bottom, width, height) in places.items():
             limit = float(np.quantile(np.abs(matrices[name]), 0.99))
-            axes.imshow(
-                matrices[name],
-                extent=(left, left + width, bottom, bottom + height),
-                cmap=COLOURS,
-                vmin=-limit,
-                vmax=limit,
-                aspect="auto",
-                interpolation="nearest",
-            )
-            axes.add_patch(Rectangle((left, bottom), width, height, fill=False, ec="0.25"))
+            _framed(axes, matrices[name], (left, bottom, width, height), limit)
             rows, columns = matrices[name].shape
             axes.text(
                 left + width / 2,
