@@ -168,9 +168,8 @@ class RecurrentNetwork(nn.Module):
         Returns:
             The logits of y_t, shape (B, V), and the new state, shape (L, S, B, H).
         """
-        table = self._input_table()
         states = []
-        projected = functional.embedding(ids, table)  # (B, G * H)
+        projected = self._project(ids)  # (B, G * H)
         for i, layer in enumerate(self.layers):
             if i > 0:
                 projected = functional.linear(states[-1][0], layer.W_ax, layer.b_a)  # (B, G * H)
@@ -188,7 +187,7 @@ class RecurrentNetwork(nn.Module):
             The logits of y_1 to y_T, shape (B, T, V).
         """
         batch_size = len(ids)
-        projected = functional.embedding(ids, self._input_table())  # (B, T, G * H)
+        projected = self._project(ids)  # (B, T, G * H)
         zero = self.initial_state(batch_size)  # (L, S, B, H)
         for i, layer in enumerate(self.layers):
             state = zero[i]
@@ -205,14 +204,20 @@ class RecurrentNetwork(nn.Module):
                 projected = functional.linear(outputs, above.W_ax, above.b_a)  # (B, T, G * H)
         return functional.linear(outputs, self.W_ya, self.b_y)  # (B, T, V)
 
-    def _input_table(self) -> Tensor:
-        """W_ax x_t + b_a of the first layer for every x_t; shape (V + 1, G * H).
+    def _project(self, ids: Tensor) -> Tensor:
+        """W_ax x_t + b_a of the first layer; ids of any shape, result (..., G * H).
 
-        A one-hot x_t chooses a column of W_ax, so the product is a look-up. The last
-        row is the unknown character's, whose one-hot vector is all zeros.
+        A one-hot x_t chooses a column of W_ax, so the product is a look-up. The unknown
+        character's one-hot vector is all zeros. It is looked up in a table of all columns, or,
+        where there are fewer ids than columns, its columns are picked out.
         """
         layer = self.layers[0]
-        return functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+        if ids.numel() < self.vocab_size:
+            known = ids < self.vocab_size
+            picked = functional.embedding(ids.where(known, 0), layer.W_ax.t())
+            return picked * known.unsqueeze(-1) + layer.b_a
+        table = functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+        return functional.embedding(ids, table)
 
 
 def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -231,4 +236,6 @@ def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor
     """
     if not mask_BT.any():
         raise ValueError("the mask selects no character")
+    if mask_BT.all():  # names of one length: the same rows, but not copied
+        return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
     return functional.cross_entropy(logits_BTV[mask_BT], targets_BT[mask_BT])
