@@ -63,7 +63,7 @@ def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
         network = RecurrentNetwork(params.model, vocabulary.size)
         network.initialise(torch.Generator().manual_seed(member))
         networks.append(network.eval())
-    return NameModel(
+    model = NameModel(
         Mixture(networks, KneserNey.fit(train, vocabulary.size, order=3), NgramWeight(0.2, 0.4)),
         vocabulary,
         train,
@@ -71,6 +71,7 @@ def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
     )
+    return model.with_list_bits(train)
 
 
 def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:

@@ -18,6 +18,10 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
     assert loaded.histories == model.histories
+    for side in ("train", "validation"):
+        np.testing.assert_array_equal(
+            getattr(loaded.list_bits, side), getattr(model.list_bits, side)
+        )
 
 
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):
@@ -49,7 +53,7 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 2}'})
+    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 3}'})
     with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
         load_model(tmp_path / "x")
     save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})

@@ -2,8 +2,9 @@
 
 It holds the weights of network i under its own parameter names after `networks.i.`, the
 training names as `train.ids` and `train.offsets`, the hashes of the whole list as
-`known_hashes`, and one metadata entry, JSON, with the vocabulary and the recipe. One
-entry, because safetensors writes several in no fixed order, and the bytes must repeat.
+`known_hashes`, what the names of its sides cost as `scores.train` and `scores.validation`
+(bits per character, sorted), and one metadata entry, JSON, with the vocabulary and the
+recipe. One entry, because safetensors writes several in no fixed order, and the bytes must repeat.
 The n-gram is counted again from the training names when the file is read.
 """
 
@@ -21,7 +22,7 @@ from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
 from nomosaurus.mixture import Mixture, NgramWeight
-from nomosaurus.model import NameModel
+from nomosaurus.model import ListBits, NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import ModelParams, Recipe
@@ -29,8 +30,14 @@ from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
 
 ENTRY = "nomosaurus"
-FORMAT = 2
-LIST_TENSORS = ("train.ids", "train.offsets", "known_hashes")
+FORMAT = 3
+LIST_TENSORS = (
+    "train.ids",
+    "train.offsets",
+    "known_hashes",
+    "scores.train",
+    "scores.validation",
+)
 
 
 def save_model(path: Path, model: NameModel) -> None:
@@ -40,9 +47,10 @@ def save_model(path: Path, model: NameModel) -> None:
         for i, network in enumerate(model.mixture.networks)
         for name, weight in network.state_dict().items()
     }
-    tensors["train.ids"] = np.ascontiguousarray(model.train.ids)
-    tensors["train.offsets"] = np.ascontiguousarray(model.train.offsets)
-    tensors["known_hashes"] = np.ascontiguousarray(model.known_hashes)
+    of_list = (model.train.ids, model.train.offsets, model.known_hashes, *model.list_bits)
+    tensors |= {
+        name: np.ascontiguousarray(array) for name, array in zip(LIST_TENSORS, of_list, strict=True)
+    }
     content = {
         "format": FORMAT,
         "characters": list(model.vocabulary.characters),
@@ -89,7 +97,7 @@ def load_model(path: Path | str) -> NameModel:
             )
         recipe = Recipe.model_validate(content["recipe"])
         vocabulary = Vocabulary(tuple(content["characters"]), content["unknown_mass"])
-        train_ids, train_offsets, known_hashes = (tensors.pop(name) for name in LIST_TENSORS)
+        train_ids, train_offsets, known_hashes, *list_bits = map(tensors.pop, LIST_TENSORS)
         train = EncodedNames(train_ids, train_offsets)
         networks = [
             _load_network(recipe.model, vocabulary.size, tensors, f"networks.{i}.")
@@ -101,7 +109,9 @@ def load_model(path: Path | str) -> NameModel:
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+    return NameModel(
+        mixture, vocabulary, train, known_hashes, recipe, histories, ListBits(*list_bits)
+    )
 
 
 def _load_network(
