@@ -41,8 +41,8 @@ SCRIPTS = {
     ),
     "devanagari": (
         ["क्षि", "ति", "ज"],  # ka + virama + ssa + vowel sign i is one
-        "ज्ञान त्रिलोक श्रीधर कृष्ण राम सीता लक्ष्मी विद्या प्रिया अर्जुन भीष्म द्रौपदी कर्ण गंगा यमुना नर्मदा हिमालय "
-        "शक्ति दुर्गा काली गणेश विष्णु ब्रह्मा शिव पार्वती",
+        "ज्ञान त्रिलोक श्रीधर कृष्ण राम सीता लक्ष्मी विद्या प्रिया अर्जुन भीष्म द्रौपदी कर्ण गंगा यमुना नर्मदा "
+        "हिमालय शक्ति दुर्गा काली गणेश विष्णु ब्रह्मा शिव पार्वती",
     ),
     "arabic": (
         ["م", "ح", "مَّ", "د"],  # the third with the signs for a vowel and a doubled letter
@@ -58,7 +58,8 @@ SCRIPTS = {
         [FAMILY, THUMB, FLAG, HEART],
         f"🎉🎉 🎈{THUMB} {HEART}🎉 {FAMILY}{FAMILY} 🎈🎉🎈 {THUMB}{THUMB} {HEART}{HEART} {FLAG}🎈 "
         f"🎉{HEART}🎈 {ASTRONAUT}🎉 {ASTRONAUT}🎈 {THUMB}{HEART} 🎉🎈{HEART} 🎉{THUMB} "
-        f"{HEART}{THUMB} 🎈🎈 🎉🎈 {FLAG}{HEART} {HEART}{FLAG} {FAMILY}{HEART} 🎈{FAMILY} 🎉{FLAG} 🎉🎉🎉",
+        f"{HEART}{THUMB} 🎈🎈 🎉🎈 {FLAG}{HEART} {HEART}{FLAG} {FAMILY}{HEART}"
+        f" 🎈{FAMILY} 🎉{FLAG} 🎉🎉🎉",
     ),
 }
 RIGHT_TO_LEFT = ("arabic", "hebrew and latin")
