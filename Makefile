@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro crossvalidate experiments test lint ui lock clean
+.PHONY: help repro crossvalidate experiments test lint ui bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
+	@$(BIN)/python benchmarks/run.py
 
 lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock
