@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from conftest import make_model
+from conftest import CATEGORIES, make_model
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -115,6 +115,41 @@ def test_info_names_network_list_and_training(run):
     assert code == 0
     for part in ("2 gru", "10 names", "sha256", "kept epoch 1", "3-gram, weight 0.2 in"):
         assert part in out
+
+
+@pytest.fixture
+def run_conditional(run, tmp_path):
+    save_model(tmp_path / "models" / "model.safetensors", make_model(categories=CATEGORIES))
+    return run
+
+
+def test_score_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short"):
+        (scored,) = objects(run_conditional("score", "bela", "--json", "--given", given)[1])
+        assert scored["log_prob"] == model.score(["bela"], given)[0].log_prob
+    (scored,) = objects(run_conditional("score", "bela", "--json")[1])
+    assert scored["log_prob"] == model.score(["bela"])[0].log_prob
+
+
+def test_explain_says_for_which_category(run_conditional):
+    _, out, _ = run_conditional("explain", "bela", "--given", "short")
+    assert out.endswith("for the category 'short', as given.\n")
+    _, out, _ = run_conditional("explain", "bela")
+    assert out.endswith("for the category 'long', the likeliest for this name.\n")
+
+
+def test_info_counts_the_categories(run_conditional):
+    lines = [line.rstrip() for line in run_conditional("info")[1].splitlines()]
+    assert "categories  kind: 'long' 7, 'other' 2, 'short' 1" in lines
+
+
+@pytest.mark.parametrize("command", ["score", "explain"])
+def test_a_category_that_is_not_known_gets_one_line(run_conditional, command):
+    code, out, err = run_conditional(command, "bela", "--given", "huge")
+    assert (code, out) == (1, "")
+    expected = "error: no training name has the category 'huge'; there are 'long', 'other', 'short'"
+    assert err == f"{expected}\n"
 
 
 @pytest.mark.parametrize("command", ["generate", "score", "info", "summary"])

@@ -3,7 +3,7 @@ import math
 import pytest
 from conftest import NAMES, make_model, with_fixed_logits
 
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.model import name_table
 
 
@@ -117,3 +117,33 @@ def test_table_has_a_row_a_name(model):
         "distance",
     ]
     assert len(table) == 5
+
+
+def test_score_is_given_the_category_or_sums_over_all_of_them(conditional):
+    shares = {"long": 0.7, "other": 0.2, "short": 0.1}
+    given = {category: conditional.score(["nala"], category)[0].log_prob for category in shares}
+    assert len(set(given.values())) == 3
+    expected = math.log(sum(share * math.exp(given[c]) for c, share in shares.items()))
+    assert conditional.score(["nala"])[0].log_prob == pytest.approx(expected, abs=1e-5)
+    assert conditional.score(["nala"], " short ")[0].log_prob == given["short"]
+
+
+@pytest.mark.parametrize("given", [None, "short"])
+def test_generate_and_score_agree_on_categories(conditional, given):
+    drawn = conditional.generate(50, seed=1, given=given)
+    scored = conditional.score([name.name for name in drawn], given)
+    for one, other in zip(drawn, scored, strict=True):
+        assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
+def test_a_category_that_is_not_known_is_refused_with_those_that_are(conditional, model):
+    with pytest.raises(ListError, match=r"category 'huge'; there are 'long', 'other', 'short'$"):
+        conditional.score(["ana"], "huge")
+    with pytest.raises(ListError, match="this model knows no category"):
+        model.score(["ana"], "long")
+    names = [f"n{i}" for i in range(30)]
+    many = make_model(names, dict(zip(names, names, strict=True)))
+    with pytest.raises(ListError) as caught:
+        many.generate(1, given="ana")
+    assert str(caught.value).count("'n") == 20
+    assert str(caught.value).endswith(", …")

@@ -20,6 +20,17 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     assert loaded.histories == model.histories
 
 
+def test_categories_come_back_with_the_model(tmp_path, conditional):
+    save_model(tmp_path / "model.safetensors", conditional)
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.vocabulary.categories == ("long", "other", "short")
+    assert loaded.train.categories.tolist() == conditional.train.categories.tolist()
+    assert loaded.mixture.category_shares == conditional.mixture.category_shares
+    for given in (None, "short"):
+        assert loaded.score(["nana"], given) == conditional.score(["nana"], given)
+        assert loaded.generate(9, given=given) == conditional.generate(9, given=given)
+
+
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):
     for name in ("one", "other"):
         save_model(tmp_path / name, model)
@@ -49,7 +60,7 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 2}'})
+    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 3}'})
     with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
         load_model(tmp_path / "x")
     save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,6 +41,12 @@ JsonOption = Annotated[
         "--json",
         help="One JSON object a line: name, log_prob (nats, end counted), chars "
         "(letters + 1), bits_per_char, new.",
+    ),
+]
+GivenOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The category, if the model learnt with data.condition; `nomosaurus info` names them."
     ),
 ]
 DEFAULT_MODEL = Path("models/model.safetensors")
@@ -110,6 +117,7 @@ def generate(
 def score(
     names: Annotated[list[str] | None, typer.Argument(help="Names to score.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="UTF-8 text, a name a line.")] = None,
+    given: GivenOption = None,
     as_json: JsonOption = False,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
@@ -147,7 +155,7 @@ def score(
     if unknown:
         shown = " ".join(repr(character) for character in unknown[:20])
         print(f"warning: no learnt name has the characters {shown}", file=sys.stderr)
-    scored = trained.score(wanted)
+    scored = trained.score(wanted, given)
     if as_json:
         for name in scored:
             print(_json_line(name))
@@ -176,6 +184,7 @@ def explain(
     network: Annotated[
         int, typer.Option(min=1, help="Which of the model's networks to look into.")
     ] = 1,
+    given: GivenOption = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -197,7 +206,8 @@ def explain(
 
     At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
     character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
-    for the whole model.
+    for the whole model. If the names have categories and none is given, it is the one that
+    the model finds likeliest for the name.
 
     \b
     Examples:
@@ -208,7 +218,7 @@ def explain(
     from nomosaurus.explain import explain as explain_name
 
     check_encoding(name)
-    explanation = explain_name(_load(model), name, network)
+    explanation = explain_name(_load(model), name, network, given)
     if plot:
         from nomosaurus.pictures import draw_activations, save_picture
 
@@ -250,6 +260,9 @@ def explain(
         f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
         "a_{t-1} there; then, for the whole model."
     )
+    if explanation.category is not None:
+        chosen = "as given" if given is not None else "the likeliest for this name"
+        print(f"All of it for the category {explanation.category!r}, {chosen}.")
 
 
 def _visible(character: str) -> str:
@@ -295,6 +308,11 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
             for i, best in enumerate(trained.best_epochs, start=1)
         ),
     }
+    if vocabulary.categories:
+        counts = Counter(trained.train.categories.tolist())
+        rows["categories"] = f"{recipe.data.condition}: " + ", ".join(
+            f"{category!r} {counts[i]:,}" for i, category in enumerate(vocabulary.categories)
+        )
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
         table.add_row(key, value)

@@ -12,7 +12,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.mixture import Mixture
 from nomosaurus.params import Recipe
 from nomosaurus.sampling import Drawing, Sample, draw_samples
@@ -48,7 +48,7 @@ class NameModel:
 
     Attributes:
         mixture: The networks and the n-gram.
-        vocabulary: Its characters.
+        vocabulary: Its characters and categories.
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
@@ -78,6 +78,7 @@ class NameModel:
         prefix: str = "",
         new: bool = False,
         unique: bool = False,
+        given: str | None = None,
     ) -> list[ScoredName]:
         """Write names; the first ten of a hundred are the ten of ten.
 
@@ -95,6 +96,7 @@ class NameModel:
                 prefix=prefix,
                 new=new,
                 unique=unique,
+                given=given,
             ):
                 names.append(name)
         except SamplingError as error:
@@ -112,6 +114,7 @@ class NameModel:
         prefix: str = "",
         new: bool = False,
         unique: bool = False,
+        given: str | None = None,
     ) -> Iterator[ScoredName]:
         """Write names one by one.
 
@@ -124,13 +127,20 @@ class NameModel:
             prefix: What every name begins with.
             new: Leave out names that are on the list.
             unique: Leave out names that came before.
+            given: The category of every name; else they are drawn over all categories.
 
         Raises:
+            ListError: If `given` is no category that the model knows.
             SamplingError: If the prefix has a character that the list does not have or
                 is too long, or if no further name turns up.
         """
         drawing = Drawing(
-            temperature, top_k, top_p, self._prefix_ids(prefix), self.recipe.data.max_length
+            temperature,
+            top_k,
+            top_p,
+            self._prefix_ids(prefix),
+            self.recipe.data.max_length,
+            None if given is None else self.category_id(given),
         )
         seen: set[str] = set()
         found = refused = 0
@@ -159,19 +169,46 @@ class NameModel:
             if found == count:
                 return
 
-    def score(self, names: Sequence[str]) -> list[ScoredName]:
+    def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
         """Score names, in the order given; each is normalised as the list was.
 
         A character that no training name has is an unknown event and costs what
         `Vocabulary.unknown_mass` says.
+
+        Args:
+            names: The names.
+            given: The category of all of them; else their category counts as not known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
         """
         normal = [self.normalise(name) for name in names]
         encoded = EncodedNames.from_names(normal, self.vocabulary)
+        if given is not None:
+            encoded = encoded.with_category(self.category_id(given))
         nats = self.nats(encoded)
         return [
             _scored(name, float(cost), int(length) + 1, not self.knows(plain))
             for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
         ]
+
+    def category_id(self, category: str) -> int:
+        """The id of a category.
+
+        Raises:
+            ListError: If no training name has it, naming those that there are.
+        """
+        known = self.vocabulary.categories
+        normal = normalise(category, lowercase=False)
+        if normal in known:
+            return known.index(normal)
+        if not known:
+            raise ListError(
+                f"this model knows no category, so not {category!r} either: data.condition names "
+                "the list's column with the categories, and it was empty"
+            )
+        shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
+        raise ListError(f"no training name has the category {category!r}; there are {shown}")
 
     def unknown_characters(self, names: Sequence[str]) -> list[str]:
         """The characters of names that no training name has, sorted."""
@@ -179,7 +216,10 @@ class NameModel:
         return sorted(found - set(self.vocabulary.characters))
 
     def nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, unknown events included; shape (N,)."""
+        """Negative log-likelihood of each name, unknown events included; shape (N,).
+
+        Given its category; where that is not known, over all of them.
+        """
         return self.mixture.name_nats(names) + self.unknown_nats(names)
 
     def unknown_nats(self, names: EncodedNames) -> np.ndarray:

@@ -31,6 +31,7 @@ class DataParams(Section):
 
     path: str = Field(min_length=1)
     column: str = Field(min_length=1)
+    condition: str
     lowercase: bool
     max_length: int = Field(ge=1, le=1000)
     validation_share: Share

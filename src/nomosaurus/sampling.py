@@ -34,6 +34,7 @@ class Drawing:
             (Holtzman et al. 2020); 1 for all.
         prefix: Ids that every name begins with, shape (characters,).
         max_length: The most characters in a name, the prefix included.
+        category: The id of every name's category; if None, names are drawn over all categories.
     """
 
     temperature: float = 1.0
@@ -41,6 +42,7 @@ class Drawing:
     top_p: float = 1.0
     prefix: tuple[int, ...] = ()
     max_length: int = 100
+    category: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would draw nothing, or nonsense.
@@ -103,7 +105,8 @@ def _draw_block(mixture: Mixture, drawing: Drawing, seed: int, block: int) -> li
     log_probs = np.zeros(BLOCK)
     rows = np.arange(BLOCK)  # (B,), the samples not yet ended
     ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
-    state = mixture.initial_state(BLOCK)
+    given = None if drawing.category is None else np.full(BLOCK, drawing.category)
+    state = mixture.initial_state(BLOCK, given)
     for step in range(drawing.max_length + 1):
         plain, state = mixture.step(ids, state)  # (B, V)
         if step < len(drawing.prefix):

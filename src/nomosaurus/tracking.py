@@ -449,6 +449,7 @@ def _log_servable_model(path: Path) -> None:
                 ParamSpec("prefix", "string", ""),
                 ParamSpec("new", "boolean", True),
                 ParamSpec("unique", "boolean", True),
+                ParamSpec("given", "string", ""),
             ]
         ),
     )
