@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModelContext
 
+from nomosaurus.generation import Request
 from nomosaurus.model_file import load_model
 
 
@@ -32,7 +33,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         settings = dict(params or {})
         count = settings.pop("count", 0)
         if count > 0:
-            names = self._model.generate(count, **settings)
+            names = self._model.generate(count, Request(**settings))
         else:
             names = self._model.score(model_input["name"].tolist())
         return pd.DataFrame([asdict(name) for name in names])
