@@ -1,5 +1,8 @@
+import csv
+import io
 import json
 import math
+import re
 
 import pytest
 from conftest import CATEGORIES, make_model
@@ -50,6 +53,39 @@ def test_json_has_the_promised_keys(run):
             -name["log_prob"] / name["chars"] / math.log(2), abs=1e-4
         )
         assert name["new"] is True
+
+
+def test_csv_has_a_header_and_the_same_values(run):
+    _, objects_text, _ = run("generate", "-n", 5, "--json")
+    _, table, _ = run("generate", "-n", 5, "--csv")
+    rows = list(csv.DictReader(io.StringIO(table)))
+    for row, name in zip(rows, objects(objects_text), strict=True):
+        assert row == {key: str(value) for key, value in name.items()}
+
+
+def test_generate_keeps_to_the_request_and_says_what_it_left_out(run, tmp_path):
+    (tmp_path / "taken.txt").write_text("abel\n*nn*\n", "utf-8")
+    request = ["--new", "--unique", "--match", "a", "--min-length", 4, "--max-length", 7]
+    code, out, err = run(
+        "generate", "-n", 30, *request, "--avoid", tmp_path / "taken.txt", "--min-distance", 2
+    )
+    assert code == 0
+    names = out.splitlines()
+    assert len(set(names)) == 30
+    for name in names:
+        assert "a" in name
+        assert "nn" not in name
+        assert 4 <= len(name) <= 7
+    assert re.match(r"[\d,]+ drawn, 30 kept; left out: .*too long, .*too short, .*match", err)
+    assert "% of the probability" in err
+
+
+def test_a_long_generation_into_a_pipe_says_how_it_goes(run, monkeypatch):
+    monkeypatch.setattr("nomosaurus.progress.names_progress.__wrapped__.__defaults__", (0,))
+    _, _, err = run("generate", "-n", 3)
+    lines = [line for line in err.splitlines() if "a second" in line]
+    assert len(lines) == 3
+    assert re.fullmatch(r"3 of 3 names, [\d,]+ a second, 0 s left", lines[-1])
 
 
 def test_score_and_generate_say_the_same_of_a_name(run):
@@ -165,6 +201,10 @@ def test_help_teaches(run, command):
         (["generate", "--prefix", "q"], "the character 'q', which no training name has"),
         (["generate", "--model", "absent"], 'absent not found; run "dvc repro"'),
         (["score", "--file", "absent.txt"], "absent.txt cannot be read"),
+        (["generate", "--avoid", "absent.txt"], "absent.txt cannot be read"),
+        (["generate", "--match", "("], "match must be a regular expression, got '('"),
+        (["generate", "--min-length", "99"], "min_length must be at most 12"),
+        (["generate", "--min-length", "5", "--max-length", "4"], "at least min_length, got 4"),
         (["score", " "], "there is no name to score"),
         (["info", "--model", "short"], "short is cut short, damaged or not a safetensors"),
         (["summary"], 'metrics/prepare.json not found; run "dvc repro prepare"'),
@@ -202,6 +242,8 @@ def test_names_that_are_not_utf8_are_refused(run):
         ["generate", "--temperature", "0"],
         ["generate", "--top-p", "1.5"],
         ["generate", "--seed", "-1"],
+        ["generate", "--min-length", "0"],
+        ["generate", "--json", "--csv"],
         ["score", "ana", "--file", "x"],
         ["unknown"],
     ],

@@ -5,6 +5,7 @@ from safetensors.numpy import save_file
 
 import nomosaurus
 from nomosaurus.errors import ModelFileError
+from nomosaurus.generation import Request
 from nomosaurus.model_file import load_model, save_model
 
 
@@ -14,7 +15,7 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     path = tmp_path / "model.safetensors"
     save_model(path, model)
     loaded = nomosaurus.load(path)
-    assert loaded.generate(20, new=True) == model.generate(20, new=True)
+    assert loaded.generate(20, Request(new=True)) == model.generate(20, Request(new=True))
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
     assert loaded.histories == model.histories
@@ -28,7 +29,8 @@ def test_categories_come_back_with_the_model(tmp_path, conditional):
     assert loaded.mixture.category_shares == conditional.mixture.category_shares
     for given in (None, "short"):
         assert loaded.score(["nana"], given) == conditional.score(["nana"], given)
-        assert loaded.generate(9, given=given) == conditional.generate(9, given=given)
+        request = Request(given=given)
+        assert loaded.generate(9, request) == conditional.generate(9, request)
 
 
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):

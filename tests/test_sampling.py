@@ -11,7 +11,7 @@ from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import SamplingError
 from nomosaurus.mixture import Mixture, fit_mixture
 from nomosaurus.params import Recipe
-from nomosaurus.sampling import BLOCK, Drawing, choose, draw_samples, restrict
+from nomosaurus.sampling import BLOCK, Drawer, Drawing, choose, draw_samples, restrict
 from nomosaurus.training import train_network
 from nomosaurus.vocabulary import Vocabulary
 
@@ -140,6 +140,72 @@ def test_a_name_at_the_limit_is_marked_unless_it_ends_there():
 def test_prefix_as_long_as_the_limit():
     samples = first(make_model(), 20, prefix=(1, 1), max_length=2)
     assert all(s.ids.tolist() == [1, 1] for s in samples)
+
+
+def fixed_model():
+    """Every step: the end 0.5, a 0.3, b 0.2."""
+    return with_fixed_logits(make_model(["ab", "ba"]), np.log([0.5, 0.3, 0.2]).tolist())
+
+
+def test_a_sample_knows_the_probability_that_it_was_drawn_with():
+    for sample in first(fixed_model(), 200, max_length=3):
+        letters = 0.3 ** (sample.ids == 1).sum() * 0.2 ** (sample.ids == 2).sum()
+        assert sample.share == pytest.approx(letters * 0.5)  # to end has 0.5, and so has not to
+    # Of the end and a alone, at temperature 1/2: 25 / 34 and 9 / 34.
+    for sample in first(fixed_model(), 50, temperature=0.5, top_k=2):
+        assert sample.share == pytest.approx((9 / 34) ** len(sample.ids) * 25 / 34)
+
+
+def test_what_was_left_out_is_drawn_no_more_and_the_rest_in_proportion():
+    # Without "" (0.5), "a" (0.15) and what is longer than 2 (0.125), 0.225 is left.
+    drawer = Drawer(fixed_model().mixture, Drawing(max_length=2), seed=0)
+    unwanted = [s for s in drawer.draw() if not s.ended or s.ids.tolist() in ([], [1])]
+    drawer.leave_out(unwanted)
+    assert drawer.share_left_out == pytest.approx(0.775)
+    drawn = [s for _ in range(40) for s in drawer.draw()]
+    assert all(s.ended for s in drawn)
+    names = [tuple(s.ids.tolist()) for s in drawn]
+    assert () not in names
+    assert (1,) not in names
+    for ids, p in {(2,): 0.1, (1, 1): 0.045, (1, 2): 0.03, (2, 1): 0.03, (2, 2): 0.02}.items():
+        p /= 0.225
+        deviation = np.sqrt(p * (1 - p) / len(names))
+        assert abs(names.count(ids) / len(names) - p) < 5 * deviation, ids
+
+
+def test_drawing_without_replacement_has_the_exact_order_of_names():
+    # Of "", a, b (longer names left out), the chance that one comes first and another second is
+    # p * q / (1 - p), with p and q among 0.5, 0.15 and 0.1 of 0.75.
+    mixture = fixed_model().mixture
+    orders = []
+    for seed in range(300):
+        drawer = Drawer(mixture, Drawing(max_length=1), seed)
+        order: list[tuple[int, ...]] = []
+        drawer.leave_out([s for s in drawer.draw() if not s.ended])
+        while len(order) < 3:
+            samples = drawer.draw()
+            order += [tuple(s.ids.tolist()) for s in samples]
+            order = list(dict.fromkeys(order))
+            drawer.leave_out(samples)
+        orders.append(tuple(order[:2]))
+    shares = {(): 0.5 / 0.75, (1,): 0.15 / 0.75, (2,): 0.1 / 0.75}
+    for one, p in shares.items():
+        for other, q in shares.items():
+            if one != other:
+                expected = p * q / (1 - p)
+                deviation = np.sqrt(expected * (1 - expected) / len(orders))
+                assert abs(orders.count((one, other)) / len(orders) - expected) < 5 * deviation
+
+
+def test_a_drawer_runs_dry_when_all_was_drawn():
+    drawer = Drawer(fixed_model().mixture, Drawing(max_length=2), seed=3)
+    blocks = 0
+    while not drawer.is_dry:
+        drawer.leave_out(drawer.draw())
+        blocks += 1
+    assert blocks < 5
+    assert drawer.share_left_out == pytest.approx(1)
+    assert drawer.draw() == []
 
 
 @pytest.fixture(scope="module")

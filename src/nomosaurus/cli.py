@@ -1,18 +1,17 @@
 """The `nomosaurus` command. Heavy imports wait until a command needs them."""
 
+import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from nomosaurus.errors import ListError, one_line_errors
@@ -79,37 +78,79 @@ def generate(
         ),
     ] = 1.0,
     prefix: Annotated[str, typer.Option(help="What every name begins with.")] = "",
+    min_length: Annotated[int, typer.Option(min=1, help="The fewest characters of a name.")] = 1,
+    max_length: Annotated[
+        int, typer.Option(min=0, help="The most characters; 0 for the model's own limit.")
+    ] = 0,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="A regular expression that every name matches somewhere: 'us$' for an ending, "
+            "'saur' for a part."
+        ),
+    ] = "",
+    avoid: Annotated[
+        Path | None,
+        typer.Option(
+            help="UTF-8 text, a line for each name not wanted or already taken; * stands for "
+            "any characters, so *rex* is any name with rex in it."
+        ),
+    ] = None,
+    min_distance: Annotated[
+        int,
+        typer.Option(min=0, help="The fewest edits between a name and any that was learnt."),
+    ] = 0,
     new: Annotated[
         bool, typer.Option("--new", help="Leave out names that are on the list.")
     ] = False,
-    unique: Annotated[bool, typer.Option("--unique", help="Leave out repeats.")] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="Never the same name twice.")] = False,
     as_json: JsonOption = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
+    ] = False,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
     """Write names, one a line.
 
-    The first ten of -n 1000 are the ten of -n 10.
+    The first ten of -n 1000 are the ten of -n 10. What is asked for changes which names
+    come, not how likely one is against another. Standard error says how many were drawn
+    and why others were left out.
 
     \b
     Examples:
       nomosaurus generate -n 20 --new --unique
       nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
+      nomosaurus generate -n 100 --new --unique --prefix tyr --match 'us$' \\
+        --min-length 8 --max-length 14 --min-distance 3
     """
-    trained = _load(model)
-    names = trained.stream(
-        count,
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    from nomosaurus.generation import Request, Tally
+    from nomosaurus.progress import names_progress
+
+    request = Request(
         seed=seed,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         prefix=prefix,
+        min_length=min_length,
+        max_length=max_length,
+        match=match,
+        avoid=_read_lines(avoid) if avoid else (),
+        min_distance=min_distance,
         new=new,
         unique=unique,
     )
-    with _progress(count) as advance:
-        for name in names:
-            print(_json_line(name) if as_json else name.name)
-            advance()
+    trained = _load(model)
+    tally = Tally()
+    write = _writer("json" if as_json else "csv" if as_csv else "text")
+    with names_progress(count) as progress:
+        for name in trained.stream(count, request, tally):
+            write(name)
+            progress(tally.kept)
+    if tally.left_out:
+        print(tally, file=sys.stderr)
 
 
 @app.command()
@@ -371,12 +412,26 @@ def summary() -> None:
 
 
 def _load(path: Path) -> "NameModel":
+    from torch import set_num_threads
+
     from nomosaurus.model_file import load_model
-    from nomosaurus.training import make_repeatable
 
     model = load_model(path)
-    make_repeatable(model.recipe.train.num_threads)
+    set_num_threads(model.recipe.train.num_threads)  # as in the stages, for the same names
     return model
+
+
+def _writer(kind: str) -> Callable[["ScoredName"], None]:
+    """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
+    if kind == "json":
+        return lambda name: print(_json_line(name))
+    if kind == "text":
+        return lambda name: print(name.name)
+    from nomosaurus.model import ScoredName
+
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(field.name for field in fields(ScoredName))
+    return lambda name: table.writerow(astuple(name))
 
 
 def _json_line(name: "ScoredName") -> str:
@@ -397,15 +452,3 @@ def _read_lines(path: Path) -> list[str]:
         return decode_lines(path.read_bytes(), str(path))
     except OSError as error:
         raise ListError(f"{path} cannot be read: {error.strerror}") from None
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr where names go to a file or a pipe and a person waits for them."""
-    console = Console(stderr=True)
-    if sys.stdout.isatty() or not console.is_terminal or total < 1000:
-        yield lambda: None
-        return
-    with Progress(*Progress.get_default_columns(), console=console) as progress:
-        task = progress.add_task("names", total=total)
-        yield lambda: progress.advance(task)

@@ -91,6 +91,11 @@ class SampleParams(Section):
     top_k: int = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
     prefix: str
+    min_length: int = Field(ge=1)
+    max_length: int = Field(ge=0)
+    match: str
+    avoid: list[str]
+    min_distance: int = Field(ge=0)
     new: bool
     unique: bool
 

@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModelContext
 
+from nomosaurus.generation import Request
 from nomosaurus.model_file import load_model
 
 
@@ -34,7 +35,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         count = settings.pop("count", 0)
         given = settings.pop("given", "") or None
         if count > 0:
-            names = self._model.generate(count, given=given, **settings)
+            names = self._model.generate(count, Request(given=given, **settings))
         else:
             names = self._model.score(model_input["name"].tolist(), given)
         return pd.DataFrame([asdict(name) for name in names])
