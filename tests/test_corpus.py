@@ -148,17 +148,14 @@ def test_unknown_characters_of_held_out_names_are_counted(tmp_path):
     assert corpus.report(vocabulary)["unknown_test"] == digits
 
 
-def written(tmp_path, rows, file="list.csv") -> str:
-    path = tmp_path / file
-    path.write_text("\n".join(rows) + "\n", "utf-8")
-    return str(path)
+def conditional_corpus(tmp_path, rows):
+    return corpus_of(tmp_path, ["name,kind", *rows], "list.csv", condition="kind")
 
 
 def test_the_first_row_of_a_name_decides_on_its_category_and_conflicts_are_counted(tmp_path):
     rows = [f"{name},even" if i % 2 else f"{name}, odd " for i, name in enumerate(NAMES)]
     rows += ["Name1,odd", "name1,even", "NAME0,odd", "name2,", "name200,", "name201"]
-    path = written(tmp_path, ["name,kind", *rows])
-    corpus = build_corpus(params_with(data={"path": path, "condition": "kind"}).data)
+    corpus = conditional_corpus(tmp_path, rows)
     assert corpus.categories["name1"] == "even"
     assert corpus.categories["name0"] == corpus.categories["name2"] == "odd"
     assert corpus.categories["name200"] == corpus.categories["name201"] == ""
@@ -169,9 +166,8 @@ def test_the_first_row_of_a_name_decides_on_its_category_and_conflicts_are_count
 
 
 def test_categories_do_not_move_a_name_to_another_side(tmp_path):
-    path = written(tmp_path, ["name,kind", *(f"{name},{i % 3}" for i, name in enumerate(NAMES))])
-    plain = build_corpus(params_with(data={"path": path}).data)
-    conditional = build_corpus(params_with(data={"path": path, "condition": "kind"}).data)
+    conditional = conditional_corpus(tmp_path, [f"{n},{i % 3}" for i, n in enumerate(NAMES)])
+    plain = corpus_of(tmp_path, NAMES)
     for side in SPLITS:
         assert getattr(plain, side) == getattr(conditional, side)
     assert plain.categories == {}
@@ -181,8 +177,7 @@ def test_categories_do_not_move_a_name_to_another_side(tmp_path):
 
 
 def test_held_out_names_of_a_category_that_no_training_name_has_are_counted(tmp_path):
-    path = written(tmp_path, ["name,kind", *(f"{name},{name}" for name in NAMES)])
-    corpus = build_corpus(params_with(data={"path": path, "condition": "kind"}).data)
+    corpus = conditional_corpus(tmp_path, [f"{name},{name}" for name in NAMES])
     report = corpus.report(Vocabulary.from_names(corpus.train, corpus.categories))
     assert report["unknown_category_test"] == report["names_test"] > 0
     assert report["unknown_category_validation"] == report["names_validation"] > 0
@@ -203,9 +198,8 @@ def test_categories_in_parquet_may_be_text_codes_or_numbers(tmp_path, values):
     ],
 )
 def test_a_list_without_the_categories_gets_one_clear_line(tmp_path, file, message):
-    path = written(tmp_path, ["name", *NAMES], file)
     with pytest.raises(ListError) as caught:
-        build_corpus(params_with(data={"path": path, "condition": "kind"}).data)
+        corpus_of(tmp_path, ["name", *NAMES], file, condition="kind")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -119,14 +119,13 @@ def explain(model: NameModel, name: str, number: int = 1, given: str | None = No
         raise ListError(f"{name!r} is blank; give a name with at least one character")
     vocabulary = model.vocabulary
     encoded = EncodedNames.from_names([normal], vocabulary)
-    category = None
-    if given is not None or vocabulary.categories:
-        if given is None:
-            (i,) = model.mixture.likeliest_categories(encoded)
-        else:
-            i = model.category_id(given)
-        category = vocabulary.categories[i]
-        encoded = encoded.with_category(i)
+    known = vocabulary.categories
+    if given is not None:
+        encoded = encoded.with_category(model.category_id(given))
+    elif known:
+        (likeliest,) = model.mixture.likeliest_categories(encoded)
+        encoded = encoded.with_category(likeliest)
+    category = known[encoded.categories[0]] if known else None
     categories = torch.from_numpy(encoded.categories.astype(np.int64))  # (1,)
     letters = characters(normal)
     inputs = [BOUNDARY_ID, *encoded.ids.tolist()]

@@ -193,7 +193,7 @@ class Mixture:
     def parts(
         self, ids: np.ndarray, state: MixtureState, *, forget: bool = False
     ) -> tuple[Parts, MixtureState]:
-        """What `step` mixes, a row for each of the state's, and the new state; else as there."""
+        """What `step` mixes, and the new state; `ids` and the parts go with the state's rows."""
         contexts = self.ngram.advance(state.contexts, ids)  # (K, B)
         x, categories = torch.from_numpy(ids), torch.from_numpy(state.categories)
         before = self._zero_activations(len(ids)) if forget else state.activations
