@@ -44,6 +44,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         histories = [training.epochs for training in trainings]
         known_hashes = load_known_hashes(prepared)
         trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+        trained = trained.with_list_bits(validation)
         summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
         write_json(metrics, summary)

@@ -71,7 +71,7 @@ def make_model(
         networks.append(network.eval())
     ngram = KneserNey.fit(train, vocabulary.size, order=3)
     shares = category_shares(train, vocabulary.num_categories)
-    return NameModel(
+    model = NameModel(
         Mixture(networks, ngram, NgramWeight(0.2, 0.4), shares),
         vocabulary,
         train,
@@ -79,6 +79,7 @@ def make_model(
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
     )
+    return model.with_list_bits(train)
 
 
 def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:

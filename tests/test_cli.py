@@ -9,7 +9,7 @@ from conftest import CATEGORIES, make_model
 from rich.console import Console
 from typer.testing import CliRunner
 
-from nomosaurus.cli import app
+from nomosaurus.cli import _large, app
 from nomosaurus.model_file import save_model
 
 
@@ -93,9 +93,9 @@ def test_score_and_generate_say_the_same_of_a_name(run):
     lines = "\n".join(name["name"] for name in objects(drawn))
     _, scored, _ = run("score", "--json", stdin=lines)
     for one, other in zip(objects(drawn), objects(scored), strict=True):
-        assert one["log_prob"] == pytest.approx(other["log_prob"], abs=1e-4)
-        del one["log_prob"], other["log_prob"], one["bits_per_char"], other["bits_per_char"]
-        assert one == other
+        for key, value in one.items():
+            about = key in ("log_prob", "bits_per_char")
+            assert other[key] == (pytest.approx(value, abs=1e-4) if about else value), key
 
 
 def test_score_takes_names_from_arguments_a_file_and_standard_input(run, tmp_path):
@@ -115,10 +115,65 @@ def test_score_warns_of_characters_never_seen(run):
     assert err == "warning: no learnt name has the characters 'o' 'x' 'z' 'é'\n"
 
 
-def test_score_shows_a_table_with_the_nearest_name(run):
+def test_score_says_in_words_what_to_think_of_a_name(run):
     code, out, _ = run("score", "belanna")
     assert code == 0
-    assert "belana (1)" in out
+    (name,) = objects(run("score", "belanna", "--json")[1])
+    for part in (
+        f"{name['bits_per_char']:.2f} bits a character",
+        f"as typical as {name['percentile_held_out']:.0f} % of the 10 names held out",
+        f"95 % interval {name['rank_low']:,} to {name['rank_high']:,}",
+        "belana (1), ",
+        f"at place {name['surprise']['place']} costs most",
+    ):
+        assert part in out, part
+
+
+def test_score_shows_a_table_of_several_names(run):
+    code, out, _ = run("score", "belanna", "ana", "zzzzzzzzzzzz")
+    assert code == 0
+    heading, *lines = out.splitlines()
+    assert heading.split()[:2] == ["name", "log-prob"]
+    assert [line.split()[0] for line in lines] == ["belanna", "ana", "zzzzzzzzzzzz"]
+    assert "belana (1)" in lines[0]
+    assert " no " in lines[1]
+    assert " > " in lines[2]
+    assert len({line.index("(") - len(line.split()[-2]) for line in lines}) == 1  # aligned
+
+
+def test_score_tells_programs_all_of_it(run):
+    (name,) = objects(run("score", "belanna", "--json")[1])
+    assert list(name) == [
+        *("name", "log_prob", "chars", "bits_per_char", "new"),
+        *("percentile_train", "percentile_held_out", "rank", "rank_low", "rank_high"),
+        *("nearest", "surprise"),
+    ]
+    assert name["nearest"][0] == {"name": "belana", "distance": 1}
+    assert set(name["surprise"]) == {"character", "place", "bits"}
+
+
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_long_list_is_scored_in_parts_and_in_order(run, monkeypatch, form):
+    lines = "\n".join(["bela", "ana", "", "lena", "nala", "", "", "", "abel"])
+    _, together, _ = run("score", *form, stdin=lines)
+    monkeypatch.setattr("nomosaurus.cli.SCORED_TOGETHER", 2)
+    _, apart, err = run("score", *form, stdin=lines)
+    assert apart == together
+    assert err == "warning: empty lines left out: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (999_999, "999,999"),
+        (1_230_000, "1.23 million"),
+        (45 * 10**9, "45 billion"),
+        (6 * 10**12, "6 trillion"),
+        (123 * 10**17, "1.2 x 10^19"),
+    ],
+)
+def test_large_numbers_are_shown_in_words(number, shown):
+    assert _large(number) == shown
 
 
 @pytest.mark.parametrize("name", ["[/c]", "c[o-]c", "[bold]x", ":smile:"])

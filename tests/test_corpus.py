@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,10 +10,10 @@ from hypothesis import strategies as st
 from nomosaurus.corpus import (
     SPLITS,
     build_corpus,
-    decode_lines,
     name_hash,
     name_hashes,
     normalise,
+    read_lines,
     read_rows,
     split_sides,
 )
@@ -219,7 +221,7 @@ def test_parquet_column_that_is_no_text_is_refused(tmp_path, values):
 
 def test_a_byte_order_mark_does_not_shift_the_line_of_an_error():
     with pytest.raises(ListError, match=r"line 2: not UTF-8 \(byte 0xfc\)"):
-        decode_lines(b"\xef\xbb\xbfana\nM\xfcller\n", "list.txt")
+        list(read_lines(BytesIO(b"\xef\xbb\xbfana\nM\xfcller\n"), "list.txt"))
 
 
 @pytest.mark.parametrize(
@@ -258,9 +260,25 @@ def test_folder_without_lists(tmp_path):
         read_rows(tmp_path, "name")
 
 
-def test_lines_without_a_last_line_end():
-    assert decode_lines(b"a\nb", "x") == ["a", "b"]
-    assert decode_lines(b"a\n\n", "x") == ["a", ""]
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a\nb", ["a", "b"]),
+        (b"a\n\n", ["a", ""]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\rb\r", ["a", "b"]),
+        (b"\xef\xbb\xbfa\nb\n", ["a", "b"]),
+        (b"a\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (b"", []),
+    ],
+)
+def test_lines_end_in_lf_crlf_or_cr_and_the_last_need_not(content, lines):
+    assert list(read_lines(BytesIO(content), "x")) == lines
+
+
+def test_lines_are_read_one_by_one():
+    lines = read_lines(BytesIO(b"ana\nM\xfcller\n"), "x")
+    assert next(lines) == "ana"  # the second is not UTF-8
 
 
 def test_the_default_list_is_sorted_and_each_genus_stands_once():

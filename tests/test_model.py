@@ -3,8 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_model, with_fixed_logits
+from conftest import NAMES, make_model, with_fixed_logits
+from rapidfuzz.distance import DamerauLevenshtein
 
+from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.generation import Request, Tally
 from nomosaurus.model import name_table
@@ -181,6 +183,36 @@ def test_nearest_counts_swapped_letters_as_one_edit(model):
         ("blanca", 1),
         ("ana", 0),
     ]
+
+
+def test_neighbours_are_those_of_comparing_with_every_name():
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 8, size=120)
+    names = list(dict.fromkeys("".join(generator.choice(list("abc"), n)) for n in lengths))
+    model = make_model(names)
+    # "ca" is 2 edits from "abc", by swapping and inserting; 3 if what was swapped must stay.
+    asked = ["ca", "abc", "aaacccb", "bdé", *names[:20]]
+    for name, near in zip(asked, model.neighbours(asked, 4), strict=True):
+        every = [(other, DamerauLevenshtein.distance(name, other)) for other in names]
+        assert near == sorted(every, key=lambda pair: pair[1])[:4]
+
+
+def test_neighbours_do_not_depend_on_how_many_are_compared_at_once(model, monkeypatch):
+    together = model.neighbours(NAMES, 2)
+    monkeypatch.setattr("nomosaurus.model.DISTANCES_AT_ONCE", 1)
+    assert model.neighbours(NAMES, 2) == together
+    assert [near[0] for near in together] == [(name, 0) for name in NAMES]
+
+
+def test_a_short_list_has_no_more_neighbours_than_names():
+    assert make_model(["ab"]).neighbours(["abc"], 3) == [[("ab", 1)]]
+
+
+def test_events_of_a_name_add_up_to_its_nats(model):
+    names = EncodedNames.from_names(["bela", "zoé"], model.vocabulary)
+    events = model.event_nats(names)
+    assert len(events) == 9
+    np.testing.assert_allclose([events[:5].sum(), events[5:].sum()], model.nats(names))
 
 
 def test_table_has_a_row_a_name(model):

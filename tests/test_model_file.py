@@ -19,6 +19,10 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
     assert loaded.histories == model.histories
+    for side in ("train", "validation"):
+        np.testing.assert_array_equal(
+            getattr(loaded.list_bits, side), getattr(model.list_bits, side)
+        )
 
 
 def test_categories_come_back_with_the_model(tmp_path, conditional):

@@ -108,6 +108,22 @@ def test_unknown_character_is_a_one_hot_row_of_zeros():
     torch.testing.assert_close(network.unroll(torch.tensor([[V]]))[0, 0], expected)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_few_characters_and_many_are_read_alike(cell):
+    # Fewer than V have their columns of W_ax picked out, more are looked up in a table of all.
+    network = make(cell)
+    ids = torch.tensor([[0, 3, V, 1], [2, V, V, 4]])
+    many = network.unroll(ids)
+    few = torch.cat([network.unroll(row.unsqueeze(0)) for row in ids])
+    assert ids[0].numel() < V <= ids.numel()
+    torch.testing.assert_close(few, many)
+    of_many, of_few = (
+        torch.autograd.grad(logits.log_softmax(-1)[:, -1, 1].sum(), list(network.parameters()))
+        for logits in (many, few)
+    )
+    torch.testing.assert_close(of_few, of_many)
+
+
 def test_a_name_has_one_dropout_mask_for_all_time_steps():
     params = params_with(
         model={"cell": "rnn", "hidden_size": 1000, "state_dropout": 0.3, "dropout": 0.2}
@@ -146,6 +162,19 @@ def test_masked_loss_equals_a_loop_over_single_names():
         count += len(name) + 1
     loss = masked_cross_entropy(network.unroll(inputs), targets, mask)
     assert loss.item() == pytest.approx(total / count, abs=1e-12)
+
+
+def test_loss_of_names_of_one_length_is_that_of_the_same_names_padded():
+    logits = torch.randn(3, 4, V, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[1, 2, 3, 0], [2, 2, 1, 0], [4, 1, 4, 0]])
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    whole = masked_cross_entropy(logits, targets, mask)
+    padded = masked_cross_entropy(
+        torch.cat([logits, torch.full((3, 1, V), 9.0)], dim=1),
+        torch.cat([targets, torch.zeros(3, 1, dtype=torch.long)], dim=1),
+        torch.cat([mask, torch.zeros(3, 1, dtype=torch.bool)], dim=1),
+    )
+    torch.testing.assert_close(whole, padded)
 
 
 def test_loss_of_equal_logits_is_the_logarithm_of_the_vocabulary():

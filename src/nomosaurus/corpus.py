@@ -7,10 +7,10 @@ import io
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -226,15 +226,15 @@ def _read_file(path: Path, column: str, condition: str) -> list[Row]:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
     if suffix == ".parquet":
         return _rows(_read_parquet(path), path, column, condition)
-    content = path.read_bytes()
     if suffix == ".txt":
         if condition:
             raise ListError(
                 f"{path} has no columns, and so no column {condition!r}; save the list as CSV, or "
                 "set data.condition to ''"
             )
-        return [Row(line, "") for line in decode_lines(content, str(path))]
-    text = decode(content, str(path))
+        with path.open("rb") as stream:
+            return [Row(line, "") for line in read_lines(stream, str(path))]
+    text = decode(path.read_bytes(), str(path))
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
@@ -294,31 +294,38 @@ def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[st
     return ["" if pd.isna(value) else str(value) for value in table[column]]
 
 
-def decode_lines(content: bytes, source: str) -> list[str]:
-    """The lines of UTF-8 text, without their ends; a byte-order mark is passed over.
+def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
+    """The lines of UTF-8 text, one by one, without their ends.
 
     Args:
-        content: The text as it was read.
+        stream: The text as bytes, at its beginning; a byte-order mark is passed over.
         source: Where it comes from, for the message.
 
     Raises:
         ListError: At the first byte that is not UTF-8.
     """
-    lines = decode(content, source).split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    for number, content in enumerate(stream, start=1):
+        # Where lines end in CR alone, one that ends in LF holds several.
+        yield from decode(content, source, number).removesuffix("\n").split("\n")
 
 
-def decode(content: bytes, source: str) -> str:
+def decode(content: bytes, source: str, first_line: int = 1) -> str:
     """UTF-8 text with LF line ends, without a byte-order mark.
+
+    Args:
+        content: The text from its line `first_line` on.
+        source: Where it comes from, for the message.
+        first_line: 1 for the whole text.
 
     Raises:
         ListError: At the first byte that is not UTF-8.
     """
-    content = content.removeprefix(codecs.BOM_UTF8)
+    if first_line == 1:
+        content = content.removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = first_line + content.count(b"\n", 0, error.start)
         raise ListError(
             f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
             "save it as UTF-8"

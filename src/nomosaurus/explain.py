@@ -129,10 +129,7 @@ def explain(model: NameModel, name: str, number: int = 1, given: str | None = No
     categories = torch.from_numpy(encoded.categories.astype(np.int64))  # (1,)
     letters = characters(normal)
     inputs = [BOUNDARY_ID, *encoded.ids.tolist()]
-    # The unknown event takes its share of every step; see `Vocabulary.unknown_nats`.
-    is_known = (encoded.targets < vocabulary.size).astype(int)  # (T,)
-    unknown_nats = vocabulary.unknown_nats(is_known, 1 - is_known)  # (T,)
-    model_nats = unknown_nats - model.mixture.event_log_probs(encoded)  # (T,)
+    model_nats = model.event_nats(encoded)  # (T,)
     zero = network.initial_state(1)
     state = zero
     steps = []

@@ -79,7 +79,7 @@ class Parts(NamedTuple):
     """What each side of the mixture predicts; log-probabilities, double.
 
     Attributes:
-        networks: Mean over the networks, not normalised if there are several; shape (B, V).
+        networks: Mean over the networks, but for a constant in each row; shape (B, V).
         ngram: Shape (B, V).
         seen: The share of its context that the n-gram has seen, 0 to 1; shape (B,).
     """
@@ -201,10 +201,14 @@ class Mixture:
             network.step(x, activation, categories)
             for network, activation in zip(self.networks, before, strict=True)
         ]
-        predictions = [torch.log_softmax(logits.double(), dim=-1) for logits, _ in steps]
+        # Logits do: normalising each would add a constant a row, which mixing takes out again.
+        mean = torch.zeros(len(ids), self.vocab_size, dtype=torch.double)  # (B, V)
+        for logits, _ in steps:
+            mean += logits
+        mean /= len(steps)
         seen = (contexts >= 0).sum(axis=0) - 1  # (B,), symbols; row 0 is the empty context
         parts = Parts(
-            torch.stack(predictions).mean(0),
+            mean,
             torch.from_numpy(self.ngram.distribution(contexts)).log(),
             torch.from_numpy(seen / max(1, self.ngram.order - 1)),
         )

@@ -1,14 +1,15 @@
 """A trained model: networks and n-gram with their vocabulary and the list they learnt."""
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from rapidfuzz import process
-from rapidfuzz.distance import DamerauLevenshtein
+from rapidfuzz.distance import OSA, DamerauLevenshtein
 
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
@@ -22,6 +23,9 @@ from nomosaurus.vocabulary import Vocabulary, characters
 
 DRAWS_WITHOUT_A_NAME = 20_000
 """How many draws in a row may be refused before a request counts as impossible."""
+
+DISTANCES_AT_ONCE = 4_000_000
+"""How many distances between names are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ class ScoredName:
     new: bool
 
 
+class ListBits(NamedTuple):
+    """What the names of a list cost a model, to compare other names with.
+
+    Attributes:
+        train: Bits per character of the training names, as in `ScoredName`, sorted; float32.
+        validation: The same of the validation names.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
 @dataclass(frozen=True)
 class NameModel:
     """Generates and scores names.
@@ -54,6 +70,7 @@ class NameModel:
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
         histories: Of each network, the epochs of its training, in order.
+        list_bits: What the list's own names cost; None until `with_list_bits` measures them.
     """
 
     mixture: Mixture
@@ -62,6 +79,16 @@ class NameModel:
     known_hashes: np.ndarray
     recipe: Recipe
     histories: list[list[Epoch]]
+    list_bits: ListBits | None = None
+
+    def with_list_bits(self, validation: EncodedNames) -> "NameModel":
+        """The same model, with what its training names and the validation names cost it."""
+
+        def sorted_bits(names: EncodedNames) -> np.ndarray:
+            bits = _bits_per_char(self.nats(names), names.lengths + 1)
+            return np.sort(bits).astype(np.float32)
+
+        return replace(self, list_bits=ListBits(sorted_bits(self.train), sorted_bits(validation)))
 
     @property
     def best_epochs(self) -> list[Epoch]:
@@ -187,14 +214,25 @@ class NameModel:
         Raises:
             ListError: If `given` is no category that the model knows.
         """
-        normal = [self.normalise(name) for name in names]
-        encoded = EncodedNames.from_names(normal, self.vocabulary)
-        if given is not None:
-            encoded = encoded.with_category(self.category_id(given))
-        nats = self.nats(encoded)
+        encoded = self.encode([self.normalise(name) for name in names], given)
+        return self.scored(names, encoded, self.nats(encoded))
+
+    def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
+        """Normalised names as ids, all of the category that is given, or of none that is known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
+        """
+        encoded = EncodedNames.from_names(names, self.vocabulary)
+        return encoded if given is None else encoded.with_category(self.category_id(given))
+
+    def scored(
+        self, names: Sequence[str], encoded: EncodedNames, nats: np.ndarray
+    ) -> list[ScoredName]:
+        """Names as they were given, encoded as they were normalised, with their nats, (N,)."""
         return [
-            _scored(name, float(cost), int(length) + 1, not self.knows(plain))
-            for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
+            _scored(name, float(cost), int(length) + 1, not self.knows(self.normalise(name)))
+            for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
         ]
 
     def category_id(self, category: str) -> int:
@@ -226,6 +264,12 @@ class NameModel:
         Given its category; where that is not known, over all of them.
         """
         return self.mixture.name_nats(names) + self.unknown_nats(names)
+
+    def event_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each letter and end, unknown events included; shape (P,)."""
+        is_known = (names.targets < self.vocabulary.size).astype(float)  # (P,)
+        unknown = self.vocabulary.unknown_nats(is_known, 1 - is_known)  # (P,)
+        return unknown - self.mixture.event_log_probs(names)
 
     def unknown_nats(self, names: EncodedNames) -> np.ndarray:
         """What the unknown event adds to the nats of each name; shape (N,)."""
@@ -259,23 +303,42 @@ class NameModel:
         return name if is_valid else None
 
     def nearest(self, names: Sequence[str]) -> list[tuple[str, int]]:
-        """The nearest training name of each, and its Damerau-Levenshtein distance.
+        """The nearest training name of each, and its distance; see `neighbours`."""
+        return [near[0] for near in self.neighbours(names, 1)]
 
-        Edits are counted in characters. Among equally near ones the first of the list.
+    def neighbours(self, names: Sequence[str], count: int) -> list[list[tuple[str, int]]]:
+        """The `count` nearest training names of each, nearest first, with their distances.
+
+        Damerau-Levenshtein, unrestricted, counted in characters. Among equally near ones the
+        first of the list.
         """
+        spelt = [_spell(self.vocabulary.encode(self.normalise(name))) for name in names]
+        train = self._train_spelt
+        count = min(count, len(train))
+        rows = max(1, DISTANCES_AT_ONCE // len(train))
         found = []
-        for name in names:
-            _, distance, i = process.extractOne(
-                characters(self.normalise(name)),
-                self._train_characters,
-                scorer=DamerauLevenshtein.distance,
-            )
-            found.append(("".join(self._train_characters[i]), int(distance)))
+        for start in range(0, len(spelt), rows):
+            block = spelt[start : start + rows]
+            # Optimal string alignment is fifty times as fast, and at least the distance. It
+            # is at most 3/2 of it: only letters swapped around others cost it more, and with
+            # k letters between them that is k + 2 edits instead of k + 1.
+            aligned = process.cdist(block, train, scorer=OSA.distance, dtype=np.int32)  # (N, M)
+            within = np.partition(aligned, count - 1, axis=1)[:, count - 1]  # (N,)
+            for name, row, most in zip(block, aligned, within, strict=True):
+                candidates = np.flatnonzero(2 * row <= 3 * most)
+                distances = [DamerauLevenshtein.distance(name, train[i]) for i in candidates]
+                nearest = np.argsort(distances, kind="stable")[:count]
+                found.append(
+                    [
+                        (self.vocabulary.decode(self.train[candidates[i]]), distances[i])
+                        for i in nearest
+                    ]
+                )
         return found
 
     @cached_property
-    def _train_characters(self) -> list[list[str]]:
-        return [characters(name) for name in self.train.decode(self.vocabulary)]
+    def _train_spelt(self) -> list[str]:
+        return [_spell(self.train[i]) for i in range(len(self.train))]
 
     def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,
@@ -319,5 +382,15 @@ def _gave_up(tally: Tally, count: int, *, is_dry: bool) -> str:
 
 
 def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:
-    nats = round(float(nats), 6)
-    return ScoredName(name, -nats, chars, round(nats / chars / log(2), 4), bool(new))
+    bits = float(_bits_per_char(nats, chars))
+    return ScoredName(name, -round(float(nats), 6), chars, bits, bool(new))
+
+
+def _bits_per_char(nats: np.ndarray | float, chars: np.ndarray | int) -> np.ndarray:
+    """To four decimals; of the shape of the arguments."""
+    return np.round(np.round(nats, 6) / chars / log(2), 4)
+
+
+def _spell(ids: np.ndarray) -> str:
+    """Ids as code points: a string whose edits are those of the characters."""
+    return "".join(map(chr, ids.tolist()))

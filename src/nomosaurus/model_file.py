@@ -1,10 +1,11 @@
 """The one file that is the model: safetensors with its metadata. No pickle is loaded.
 
 It holds the weights of network i under its own parameter names after `networks.i.`, the
-training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the
-whole list as `known_hashes`, and one metadata entry, JSON, with the vocabulary and the
-recipe. One entry, because safetensors writes several in no fixed order, and the bytes must repeat.
-The n-gram is counted again from the training names when the file is read.
+training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the whole
+list as `known_hashes`, what the names of its sides cost as `scores.train` and
+`scores.validation` (bits per character, sorted), and one metadata entry, JSON, with the
+vocabulary and the recipe. One entry, because safetensors writes several in no fixed order, and
+the bytes must repeat. The n-gram is counted again from the training names when the file is read.
 """
 
 import json
@@ -21,7 +22,7 @@ from nomosaurus.dataset import PARTS, EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
 from nomosaurus.mixture import Mixture, NgramWeight, category_shares
-from nomosaurus.model import NameModel
+from nomosaurus.model import ListBits, NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import ModelParams, Recipe
@@ -30,6 +31,12 @@ from nomosaurus.vocabulary import Vocabulary
 
 ENTRY = "nomosaurus"
 FORMAT = 3
+LIST_TENSORS = (
+    *(f"train.{part}" for part in PARTS),
+    "known_hashes",
+    "scores.train",
+    "scores.validation",
+)
 
 
 def save_model(path: Path, model: NameModel) -> None:
@@ -39,9 +46,11 @@ def save_model(path: Path, model: NameModel) -> None:
         for i, network in enumerate(model.mixture.networks)
         for name, weight in network.state_dict().items()
     }
-    for part in PARTS:
-        tensors[f"train.{part}"] = np.ascontiguousarray(getattr(model.train, part))
-    tensors["known_hashes"] = np.ascontiguousarray(model.known_hashes)
+    of_train = [getattr(model.train, part) for part in PARTS]
+    of_list = (*of_train, model.known_hashes, *model.list_bits)
+    tensors |= {
+        name: np.ascontiguousarray(array) for name, array in zip(LIST_TENSORS, of_list, strict=True)
+    }
     content = {
         "format": FORMAT,
         "characters": list(model.vocabulary.characters),
@@ -91,8 +100,9 @@ def load_model(path: Path | str) -> NameModel:
         vocabulary = Vocabulary(
             tuple(content["characters"]), content["unknown_mass"], tuple(content["categories"])
         )
-        train = EncodedNames(*(tensors.pop(f"train.{part}") for part in PARTS))
-        known_hashes = tensors.pop("known_hashes")
+        *of_train, known_hashes, bits_train, bits_validation = map(tensors.pop, LIST_TENSORS)
+        list_bits = ListBits(bits_train, bits_validation)
+        train = EncodedNames(*of_train)
         networks = [
             _load_network(recipe.model, vocabulary, tensors, f"networks.{i}.")
             for i in range(recipe.model.members)
@@ -105,7 +115,7 @@ def load_model(path: Path | str) -> NameModel:
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
 
 
 def _load_network(

@@ -231,8 +231,9 @@ class RecurrentNetwork(nn.Module):
     def _project(self, ids: Tensor, categories: Tensor | None) -> Tensor:
         """W_ax x_t + W_ac c + b_a of the first layer.
 
-        A one-hot x_t chooses a column of W_ax, so the product is a look-up, and so is W_ac c.
-        The last row of each table is for what is unknown, whose one-hot vector is all zeros.
+        A one-hot x_t chooses a column of W_ax, so the product is a look-up, and so is W_ac c. The
+        one-hot vector of what is unknown is all zeros. x_t is looked up in a table of all columns,
+        or, where there are fewer ids than columns, its columns are picked out.
 
         Args:
             ids: The characters, shape (B,) or (B, T).
@@ -242,8 +243,13 @@ class RecurrentNetwork(nn.Module):
             Shape (B, G * H) or (B, T, G * H).
         """
         layer = self.layers[0]
-        table = functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
-        projected = functional.embedding(ids, table)
+        if ids.numel() < self.vocab_size:
+            known = ids < self.vocab_size
+            picked = functional.embedding(ids.where(known, 0), layer.W_ax.t())
+            projected = picked * known.unsqueeze(-1) + layer.b_a
+        else:
+            table = functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+            projected = functional.embedding(ids, table)
         if layer.W_ac is None or categories is None:
             return projected
         category_table = functional.pad(layer.W_ac.t(), (0, 0, 0, 1))  # (C + 1, G * H)
@@ -266,4 +272,6 @@ def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor
     """
     if not mask_BT.any():
         raise ValueError("the mask selects no character")
+    if mask_BT.all():  # names of one length: the same rows, but not copied
+        return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
     return functional.cross_entropy(logits_BTV[mask_BT], targets_BT[mask_BT])

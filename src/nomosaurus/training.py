@@ -142,6 +142,9 @@ def make_repeatable(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory before it is written. Filling it all the same, which comes with
+    # the line above, takes a sixth of the time with a vocabulary of thousands.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 class _State:
