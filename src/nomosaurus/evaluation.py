@@ -111,7 +111,7 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, f
     `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
     the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
     costs the networks. Only if the names have categories, `condition_gain_nats` is
-    what knowing a name's category saves the model.
+    what the model saves by being told a name's category, against itself not told.
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
@@ -193,7 +193,7 @@ def exact_novelty(model: NameModel) -> float:
     """The probability that a drawn name is not a training name: 1 - Σ p(training name).
 
     Exact: no sampling is needed, and it does not depend on a number of samples. Where names have
-    categories, each draw has one by its share.
+    categories, they are drawn over all of them.
     """
     return float(1 - np.exp(-model.mixture.marginal_nats(model.train)).sum())
 
