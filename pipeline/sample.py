@@ -23,9 +23,8 @@ def main(params: Path, model: Path, names: Path) -> None:
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    request = Request(**values.sample.model_dump(exclude={"count"}))
     try:
-        drawn = trained.generate(values.sample.count, request)
+        drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
     except SamplingError as error:
         if not error.managed:
             raise

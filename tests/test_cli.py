@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from nomosaurus.cli import _large, app
+from nomosaurus.generation import Request
 from nomosaurus.model_file import save_model
 
 
@@ -221,6 +222,15 @@ def test_score_takes_a_category(run_conditional):
         assert scored["log_prob"] == model.score(["bela"], given)[0].log_prob
     (scored,) = objects(run_conditional("score", "bela", "--json")[1])
     assert scored["log_prob"] == model.score(["bela"])[0].log_prob
+
+
+def test_generate_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short", None):
+        arguments = [] if given is None else ["--given", given]
+        _, out, _ = run_conditional("generate", "-n", 5, *arguments)
+        names = model.generate(5, Request(given=given))
+        assert out.splitlines() == [name.name for name in names]
 
 
 def test_explain_says_for_which_category(run_conditional):

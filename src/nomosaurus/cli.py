@@ -110,6 +110,7 @@ def generate(
         bool, typer.Option("--new", help="Leave out names that are on the list.")
     ] = False,
     unique: Annotated[bool, typer.Option("--unique", help="Never the same name twice.")] = False,
+    given: GivenOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
@@ -147,6 +148,7 @@ def generate(
         min_distance=min_distance,
         new=new,
         unique=unique,
+        given=given,
     )
     trained = _load(model)
     tally = Tally()

@@ -98,6 +98,7 @@ class SampleParams(Section):
     min_distance: int = Field(ge=0)
     new: bool
     unique: bool
+    given: str
 
 
 class Params(Section):
