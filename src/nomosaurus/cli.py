@@ -249,10 +249,8 @@ def _print_assessment(name: "Assessment", model: "NameModel") -> None:
     if name.rank is None:
         rank = f"more than {_large(name.rank_low)}"
     else:
-        rank = (
-            f"about {_large(name.rank)} "
-            f"(95 % interval {_large(name.rank_low)} to {_large(name.rank_high)})"
-        )
+        low, high = _large(name.rank_low), _large(name.rank_high)
+        rank = f"about {_large(name.rank)} (95 % interval {low} to {high})"
     surprise = name.surprise
     what = _visible(surprise.character) if surprise.character else "its end"
     console = _console()
