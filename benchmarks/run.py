@@ -31,9 +31,15 @@ from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.sampling import Drawing, draw_samples
 from nomosaurus.training import make_repeatable, train_network
+from nomosaurus.vocabulary import Vocabulary
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 NAMES = 16_000
+
+
+def han(vocab_size: int) -> Vocabulary:
+    """The first Han characters of Unicode, and the boundary."""
+    return Vocabulary(tuple(chr(0x4E00 + i) for i in range(vocab_size - 1)), unknown_mass=0.001)
 
 
 def synthetic_list(num_names: int, vocab_size: int) -> EncodedNames:
@@ -45,7 +51,8 @@ def synthetic_list(num_names: int, vocab_size: int) -> EncodedNames:
     lengths = generator.integers(2, 5, size=num_names)
     weights = 1 / np.arange(1, vocab_size)
     ids = generator.choice(vocab_size - 1, size=lengths.sum(), p=weights / weights.sum()) + 1
-    return EncodedNames(ids.astype(np.uint16), np.cumsum([0, *lengths]))
+    no_categories = np.zeros(num_names, dtype=np.uint8)
+    return EncodedNames(ids.astype(np.uint16), np.cumsum([0, *lengths]), no_categories)
 
 
 def recipe() -> Recipe:
@@ -63,7 +70,7 @@ def train(vocab_size: int) -> float:
     task = member_tasks(
         names,
         validation,
-        vocab_size,
+        han(vocab_size),
         settled.model_copy(update={"train": once}),
         torch.device("cpu"),
     )[0]

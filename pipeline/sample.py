@@ -10,6 +10,7 @@ import typer
 from nomosaurus import tracking
 from nomosaurus.errors import SamplingError, one_line_errors
 from nomosaurus.files import write_table
+from nomosaurus.generation import Request
 from nomosaurus.model import name_table
 from nomosaurus.model_file import load_model
 from nomosaurus.params import load_params
@@ -23,7 +24,7 @@ def main(params: Path, model: Path, names: Path) -> None:
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
     try:
-        drawn = trained.generate(**values.sample.model_dump())
+        drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
     except SamplingError as error:
         if not error.managed:
             raise

@@ -31,7 +31,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     say_settled(recipe.settled(values), len(train))
     make_repeatable(recipe.train.num_threads)
     device = choose_device(recipe.train.device)
-    tasks = member_tasks(train, validation, vocabulary.size, recipe, device)
+    tasks = member_tasks(train, validation, vocabulary, recipe, device)
     with (
         Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
         tracking.training_run("train", recipe, checkpoints.fingerprint) as run,

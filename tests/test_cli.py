@@ -1,12 +1,16 @@
+import csv
+import io
 import json
 import math
+import re
 
 import pytest
-from conftest import make_model
+from conftest import CATEGORIES, make_model
 from rich.console import Console
 from typer.testing import CliRunner
 
 from nomosaurus.cli import _large, app
+from nomosaurus.generation import Request
 from nomosaurus.model_file import save_model
 
 
@@ -50,6 +54,39 @@ def test_json_has_the_promised_keys(run):
             -name["log_prob"] / name["chars"] / math.log(2), abs=1e-4
         )
         assert name["new"] is True
+
+
+def test_csv_has_a_header_and_the_same_values(run):
+    _, objects_text, _ = run("generate", "-n", 5, "--json")
+    _, table, _ = run("generate", "-n", 5, "--csv")
+    rows = list(csv.DictReader(io.StringIO(table)))
+    for row, name in zip(rows, objects(objects_text), strict=True):
+        assert row == {key: str(value) for key, value in name.items()}
+
+
+def test_generate_keeps_to_the_request_and_says_what_it_left_out(run, tmp_path):
+    (tmp_path / "taken.txt").write_text("abel\n*nn*\n", "utf-8")
+    request = ["--new", "--unique", "--match", "a", "--min-length", 4, "--max-length", 7]
+    code, out, err = run(
+        "generate", "-n", 30, *request, "--avoid", tmp_path / "taken.txt", "--min-distance", 2
+    )
+    assert code == 0
+    names = out.splitlines()
+    assert len(set(names)) == 30
+    for name in names:
+        assert "a" in name
+        assert "nn" not in name
+        assert 4 <= len(name) <= 7
+    assert re.match(r"[\d,]+ drawn, 30 kept; left out: .*too long, .*too short, .*match", err)
+    assert "% of the probability" in err
+
+
+def test_a_long_generation_into_a_pipe_says_how_it_goes(run, monkeypatch):
+    monkeypatch.setattr("nomosaurus.progress.names_progress.__wrapped__.__defaults__", (0,))
+    _, _, err = run("generate", "-n", 3)
+    lines = [line for line in err.splitlines() if "a second" in line]
+    assert len(lines) == 3
+    assert re.fullmatch(r"3 of 3 names, [\d,]+ a second, 0 s left", lines[-1])
 
 
 def test_score_and_generate_say_the_same_of_a_name(run):
@@ -172,6 +209,50 @@ def test_info_names_network_list_and_training(run):
         assert part in out
 
 
+@pytest.fixture
+def run_conditional(run, tmp_path):
+    save_model(tmp_path / "models" / "model.safetensors", make_model(categories=CATEGORIES))
+    return run
+
+
+def test_score_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short"):
+        (scored,) = objects(run_conditional("score", "bela", "--json", "--given", given)[1])
+        assert scored["log_prob"] == model.score(["bela"], given)[0].log_prob
+    (scored,) = objects(run_conditional("score", "bela", "--json")[1])
+    assert scored["log_prob"] == model.score(["bela"])[0].log_prob
+
+
+def test_generate_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short", None):
+        arguments = [] if given is None else ["--given", given]
+        _, out, _ = run_conditional("generate", "-n", 5, *arguments)
+        names = model.generate(5, Request(given=given))
+        assert out.splitlines() == [name.name for name in names]
+
+
+def test_explain_says_for_which_category(run_conditional):
+    _, out, _ = run_conditional("explain", "bela", "--given", "short")
+    assert out.endswith("for the category 'short', as given.\n")
+    _, out, _ = run_conditional("explain", "bela")
+    assert out.endswith("for the category 'long', the likeliest for this name.\n")
+
+
+def test_info_counts_the_categories(run_conditional):
+    lines = [line.rstrip() for line in run_conditional("info")[1].splitlines()]
+    assert "categories  kind: 'long' 7, 'other' 2, 'short' 1" in lines
+
+
+@pytest.mark.parametrize("command", ["score", "explain"])
+def test_a_category_that_is_not_known_gets_one_line(run_conditional, command):
+    code, out, err = run_conditional(command, "bela", "--given", "huge")
+    assert (code, out) == (1, "")
+    expected = "error: no training name has the category 'huge'; there are 'long', 'other', 'short'"
+    assert err == f"{expected}\n"
+
+
 @pytest.mark.parametrize("command", ["generate", "score", "info", "summary"])
 def test_help_teaches(run, command):
     code, out, _ = run(command, "--help")
@@ -185,6 +266,10 @@ def test_help_teaches(run, command):
         (["generate", "--prefix", "q"], "the character 'q', which no training name has"),
         (["generate", "--model", "absent"], 'absent not found; run "dvc repro"'),
         (["score", "--file", "absent.txt"], "absent.txt cannot be read"),
+        (["generate", "--avoid", "absent.txt"], "absent.txt cannot be read"),
+        (["generate", "--match", "("], "match must be a regular expression, got '('"),
+        (["generate", "--min-length", "99"], "min_length must be at most 12"),
+        (["generate", "--min-length", "5", "--max-length", "4"], "at least min_length, got 4"),
         (["score", " "], "there is no name to score"),
         (["info", "--model", "short"], "short is cut short, damaged or not a safetensors"),
         (["summary"], 'metrics/prepare.json not found; run "dvc repro prepare"'),
@@ -222,6 +307,8 @@ def test_names_that_are_not_utf8_are_refused(run):
         ["generate", "--temperature", "0"],
         ["generate", "--top-p", "1.5"],
         ["generate", "--seed", "-1"],
+        ["generate", "--min-length", "0"],
+        ["generate", "--json", "--csv"],
         ["score", "ana", "--file", "x"],
         ["unknown"],
     ],

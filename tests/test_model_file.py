@@ -5,6 +5,7 @@ from safetensors.numpy import save_file
 
 import nomosaurus
 from nomosaurus.errors import ModelFileError
+from nomosaurus.generation import Request
 from nomosaurus.model_file import load_model, save_model
 
 
@@ -14,7 +15,7 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     path = tmp_path / "model.safetensors"
     save_model(path, model)
     loaded = nomosaurus.load(path)
-    assert loaded.generate(20, new=True) == model.generate(20, new=True)
+    assert loaded.generate(20, Request(new=True)) == model.generate(20, Request(new=True))
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
     assert loaded.histories == model.histories
@@ -22,6 +23,18 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
         np.testing.assert_array_equal(
             getattr(loaded.list_bits, side), getattr(model.list_bits, side)
         )
+
+
+def test_categories_come_back_with_the_model(tmp_path, conditional):
+    save_model(tmp_path / "model.safetensors", conditional)
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.vocabulary.categories == ("long", "other", "short")
+    assert loaded.train.categories.tolist() == conditional.train.categories.tolist()
+    assert loaded.mixture.category_shares == conditional.mixture.category_shares
+    for given in (None, "short"):
+        assert loaded.score(["nana"], given) == conditional.score(["nana"], given)
+        request = Request(given=given)
+        assert loaded.generate(9, request) == conditional.generate(9, request)
 
 
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):

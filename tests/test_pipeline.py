@@ -235,6 +235,23 @@ def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     assert stages_run(project) == STAGES
 
 
+def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
+    table = pd.read_csv(REPOSITORY / "data/dinosaurs.csv").iloc[::4]
+    table.to_csv(project / "small.csv", index=False)
+    set_params(project, data__path="small.csv", data__condition="clade")
+    assert stages_run(project) == STAGES
+    assert json.loads((project / "metrics/prepare.json").read_text())["categories"] == 6
+    figures = json.loads((project / "metrics/evaluate.json").read_text())
+    assert figures["condition_gain_nats_low"] < figures["condition_gain_nats_high"]
+    score = ("nomosaurus", "score", "bela", "--json")
+    scored = {
+        succeed(project, *score),
+        succeed(project, *score, "--given", "Theropoda"),
+        succeed(project, *score, "--given", "Ornithopoda"),
+    }
+    assert len(scored) == 3
+
+
 def test_dvc_restores_a_model_that_it_trained_before(project):
     before = state(project)
     (project / "models/model.safetensors").unlink()
@@ -267,12 +284,16 @@ def no_such_column(project: Path) -> None:
         (lambda p: (p / "small.txt").write_text("ana\n"), "1 different names split into"),
         (bad_bytes, "small.txt, line 2: not UTF-8"),
         (no_such_column, "small.csv has no column 'name'"),
+        (lambda p: set_params(p, data__condition="clade"), "small.txt has no columns, and so no"),
         (lambda p: (p / "small.txt").unlink(), "small.txt"),
         (lambda p: set_params(p, model__hidden_size="big"), "model.hidden_size must be a whole"),
         (lambda p: set_params(p, train__lerning_rate=1), "did you mean learning_rate?"),
         (lambda p: set_params(p, sample__temperature=-1), "sample.temperature must be greater"),
     ],
-    ids=["empty", "one-name", "bytes", "column", "missing", "type", "unknown-key", "range"],
+    ids=[
+        *("empty", "one-name", "bytes", "column", "condition", "missing"),
+        *("type", "unknown-key", "range"),
+    ],
 )
 def test_bad_input_stops_the_pipeline_and_leaves_all_outputs(project, spoil, message):
     before = state(project)

@@ -87,7 +87,7 @@ def trained(request, tmp_path_factory) -> tuple[Path, str, NameModel]:
         EncodedNames.from_names(names, vocabulary) for names in (corpus.train, corpus.validation)
     )
     recipe = Recipe.for_list(params, len(train))
-    tasks = member_tasks(train, validation, vocabulary.size, recipe, torch.device("cpu"))
+    tasks = member_tasks(train, validation, vocabulary, recipe, torch.device("cpu"))
     (training,) = train_networks(tasks, num_jobs=1)
     mixture = fit_mixture([training.network], train, validation, recipe.model)
     hashes = name_hashes(corpus.names(), params.data.split_key)

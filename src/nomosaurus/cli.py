@@ -1,10 +1,11 @@
 """The `nomosaurus` command. Heavy imports wait until a command needs them."""
 
+import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,6 @@ from unicodedata import bidirectional
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nomosaurus.errors import ListError, one_line_errors
@@ -43,6 +43,12 @@ JsonOption = Annotated[
         "--json",
         help="One JSON object a line: name, log_prob (nats, end counted), chars "
         "(letters + 1), bits_per_char, new.",
+    ),
+]
+GivenOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The category, if the model learnt with data.condition; `nomosaurus info` names them."
     ),
 ]
 DEFAULT_MODEL = Path("models/model.safetensors")
@@ -78,37 +84,81 @@ def generate(
         ),
     ] = 1.0,
     prefix: Annotated[str, typer.Option(help="What every name begins with.")] = "",
+    min_length: Annotated[int, typer.Option(min=1, help="The fewest characters of a name.")] = 1,
+    max_length: Annotated[
+        int, typer.Option(min=0, help="The most characters; 0 for the model's own limit.")
+    ] = 0,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="A regular expression that every name matches somewhere: 'us$' for an ending, "
+            "'saur' for a part."
+        ),
+    ] = "",
+    avoid: Annotated[
+        Path | None,
+        typer.Option(
+            help="UTF-8 text, a line for each name not wanted or already taken; * stands for "
+            "any characters, so *rex* is any name with rex in it."
+        ),
+    ] = None,
+    min_distance: Annotated[
+        int,
+        typer.Option(min=0, help="The fewest edits between a name and any that was learnt."),
+    ] = 0,
     new: Annotated[
         bool, typer.Option("--new", help="Leave out names that are on the list.")
     ] = False,
-    unique: Annotated[bool, typer.Option("--unique", help="Leave out repeats.")] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="Never the same name twice.")] = False,
+    given: GivenOption = None,
     as_json: JsonOption = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
+    ] = False,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
     """Write names, one a line.
 
-    The first ten of -n 1000 are the ten of -n 10.
+    The first ten of -n 1000 are the ten of -n 10. What is asked for changes which names
+    come, not how likely one is against another. Standard error says how many were drawn
+    and why others were left out.
 
     \b
     Examples:
       nomosaurus generate -n 20 --new --unique
       nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
+      nomosaurus generate -n 100 --new --unique --prefix tyr --match 'us$' \\
+        --min-length 8 --max-length 14 --min-distance 3
     """
-    trained = _load(model)
-    names = trained.stream(
-        count,
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    from nomosaurus.generation import Request, Tally
+    from nomosaurus.progress import names_progress
+
+    request = Request(
         seed=seed,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         prefix=prefix,
+        min_length=min_length,
+        max_length=max_length,
+        match=match,
+        avoid=tuple(_lines(avoid)) if avoid else (),
+        min_distance=min_distance,
         new=new,
         unique=unique,
+        given=given,
     )
-    with _progress(count) as advance:
-        for name in names:
-            print(_json_line(name) if as_json else name.name)
-            advance()
+    trained = _load(model)
+    tally = Tally()
+    write = _writer("json" if as_json else "csv" if as_csv else "text")
+    with names_progress(count) as progress:
+        for name in trained.stream(count, request, tally):
+            write(name)
+            progress(tally.kept)
+    if tally.left_out:
+        print(tally, file=sys.stderr)
 
 
 @app.command()
@@ -116,6 +166,7 @@ def generate(
 def score(
     names: Annotated[list[str] | None, typer.Argument(help="Names to score.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="UTF-8 text, a name a line.")] = None,
+    given: GivenOption = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -146,6 +197,7 @@ def score(
     if not names and not file and sys.stdin.isatty():
         raise typer.BadParameter("give names, --file, or names on standard input")
     from nomosaurus.corpus import check_encoding
+    from nomosaurus.progress import names_progress
     from nomosaurus.scoring import Ranks, assess
 
     for name in names or []:
@@ -169,11 +221,12 @@ def score(
     if first is None:
         raise ListError("there is no name to score; give at least one that is not blank")
     with Console(stderr=True).status("drawing 10,000 names to compare with"):
-        ranks = Ranks.draw(trained)
+        ranks = Ranks.draw(trained, given)
     widths: list[int] = []
-    with _progress(len(names) if names else None) as advance:
+    done = 0
+    with names_progress(len(names) if names else None) as progress:
         for block in chain([first], waiting):
-            assessed = assess(trained, block, ranks)
+            assessed = assess(trained, block, ranks, given)
             if as_json:
                 for name in assessed:
                     print(_json_line(name))
@@ -181,7 +234,8 @@ def score(
                 _print_assessment(assessed[0], trained)
             else:
                 widths = _print_assessments(assessed, widths)
-            advance(len(block))
+            done += len(block)
+            progress(done)
     if blank:
         print(f"warning: empty lines left out: {blank:,}", file=sys.stderr)
     if unknown:
@@ -272,6 +326,7 @@ def explain(
     network: Annotated[
         int, typer.Option(min=1, help="Which of the model's networks to look into.")
     ] = 1,
+    given: GivenOption = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -293,7 +348,8 @@ def explain(
 
     At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
     character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
-    for the whole model.
+    for the whole model. If the names have categories and none is given, it is the one that
+    the model finds likeliest for the name.
 
     \b
     Examples:
@@ -304,7 +360,7 @@ def explain(
     from nomosaurus.explain import explain as explain_name
 
     check_encoding(name)
-    explanation = explain_name(_load(model), name, network)
+    explanation = explain_name(_load(model), name, network, given)
     if plot:
         from nomosaurus.pictures import draw_activations, save_picture
 
@@ -350,6 +406,9 @@ def explain(
         f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
         "a_{t-1} there; then, for the whole model."
     )
+    if explanation.category is not None:
+        chosen = "as given" if given is not None else "the likeliest for this name"
+        print(f"All of it for the category {explanation.category!r}, {chosen}.")
 
 
 def _visible(character: str) -> str:
@@ -407,6 +466,11 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
             for i, best in enumerate(trained.best_epochs, start=1)
         ),
     }
+    if vocabulary.categories:
+        counts = Counter(trained.train.categories.tolist())
+        rows["categories"] = f"{recipe.data.condition}: " + ", ".join(
+            f"{category!r} {counts[i]:,}" for i, category in enumerate(vocabulary.categories)
+        )
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
         table.add_row(key, value)
@@ -465,12 +529,26 @@ def summary() -> None:
 
 
 def _load(path: Path) -> "NameModel":
+    from torch import set_num_threads
+
     from nomosaurus.model_file import load_model
-    from nomosaurus.training import make_repeatable
 
     model = load_model(path)
-    make_repeatable(model.recipe.train.num_threads)
+    set_num_threads(model.recipe.train.num_threads)  # as in the stages, for the same names
     return model
+
+
+def _writer(kind: str) -> Callable[["ScoredName"], None]:
+    """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
+    if kind == "json":
+        return lambda name: print(_json_line(name))
+    if kind == "text":
+        return lambda name: print(name.name)
+    from nomosaurus.model import ScoredName
+
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(field.name for field in fields(ScoredName))
+    return lambda name: table.writerow(astuple(name))
 
 
 def _json_line(name: "ScoredName") -> str:
@@ -496,21 +574,3 @@ def _lines(path: Path | None) -> Iterator[str]:
             yield from read_lines(stream, str(path))
     except OSError as error:
         raise ListError(f"{path} cannot be read: {error.strerror}") from None
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar on stderr where names go to a file or a pipe and a person waits for them.
-
-    Args:
-        total: How many names; None where nobody knows before the last one.
-    """
-    console = Console(stderr=True)
-    if sys.stdout.isatty() or not console.is_terminal or (total is not None and total < 1000):
-        yield lambda count=1: None
-        return
-    counted = (TextColumn("{task.completed:,} names"), TimeElapsedColumn())
-    columns = Progress.get_default_columns() if total else counted
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("names", total=total)
-        yield lambda count=1: progress.advance(task, count)

@@ -6,9 +6,10 @@ Likelihoods count letters and the end of each name, corpus sum over corpus count
 # N names, M quantities compared on the same names, R bootstrap samples
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pandas as pd
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.model import NameModel
 from nomosaurus.sampling import Drawing, draw_samples
-from nomosaurus.vocabulary import characters
+from nomosaurus.vocabulary import Vocabulary, characters
 
 SAMPLES = 10_000
 """The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
@@ -82,11 +83,12 @@ def name_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
 
     Returns:
         A row a name: `model`, `networks` (without the n-gram), `ngram` (alone), `forgetful`
-        (the networks, with a_{t-1} zeroed at every step), and `chars`, the name's events.
+        (the networks, with a_{t-1} zeroed at every step), and `chars`, the name's events. If the
+        names have categories also `unconditional`: the model, not told the name's category.
     """
     unknown = model.unknown_nats(names)
     alone = model.mixture.networks_alone()
-    return pd.DataFrame(
+    costs = pd.DataFrame(
         {
             "model": model.nats(names),
             "networks": alone.name_nats(names) + unknown,
@@ -95,6 +97,9 @@ def name_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
             "chars": names.lengths + 1,
         }
     )
+    if model.vocabulary.categories:
+        costs["unconditional"] = model.mixture.marginal_nats(names) + unknown
+    return costs
 
 
 def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, float | None]:
@@ -105,7 +110,8 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, f
     `baseline_perplexity` the n-gram's alone. In nats per character, and paired:
     `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
     the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
-    costs the networks.
+    costs the networks. Only if the names have categories, `condition_gain_nats` is
+    what the model saves by being told a name's category, against itself not told.
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
@@ -129,12 +135,53 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, f
         "network_gain_nats": network_gain,
         "memory_gain_nats": memory_gain,
     }
+    if "unconditional" in costs:
+        estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, num_samples, seed)[1]
     figures: dict[str, float | None] = {}
     for name, estimate in estimates.items():
         figures[name] = estimate.value
         figures[f"{name}_low"] = estimate.low
         figures[f"{name}_high"] = estimate.high
     return figures
+
+
+def _nats_and_condition_gain(costs: pd.DataFrame, num_samples: int, seed: int) -> list[Estimate]:
+    mixed = costs["model"]
+    quantities = np.stack([mixed, costs["unconditional"] - mixed])  # (2, N)
+    return bootstrap_ratios(quantities, costs["chars"].to_numpy(), num_samples, seed)
+
+
+def by_category(
+    costs: pd.DataFrame, names: EncodedNames, vocabulary: Vocabulary, num_samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """How well the held-out names of each category are predicted, and what knowing it saves.
+
+    Args:
+        costs: Of the names, as `name_costs` gives them.
+        names: The names; those of a category that no training name has are left out.
+        vocabulary: The categories.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+
+    Returns:
+        For each category that has held-out names `category`, `names` (how many), `nats_per_char`
+        and `condition_gain_nats`, each of these with `value`, `low` and `high`. Empty if the names
+        have no categories.
+    """
+    rows = []
+    for i, category in enumerate(vocabulary.categories):
+        of_category = costs[names.categories == i]
+        if len(of_category):
+            nats, gain = _nats_and_condition_gain(of_category, num_samples, seed)
+            rows.append(
+                {
+                    "category": category,
+                    "names": len(of_category),
+                    "nats_per_char": rounded(asdict(nats)),
+                    "condition_gain_nats": rounded(asdict(gain)),
+                }
+            )
+    return rows
 
 
 def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -145,9 +192,10 @@ def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
 def exact_novelty(model: NameModel) -> float:
     """The probability that a drawn name is not a training name: 1 - Σ p(training name).
 
-    Exact: no sampling is needed, and it does not depend on a number of samples.
+    Exact: no sampling is needed, and it does not depend on a number of samples. Where names have
+    categories, they are drawn over all of them.
     """
-    return float(1 - np.exp(-model.mixture.name_nats(model.train)).sum())
+    return float(1 - np.exp(-model.mixture.marginal_nats(model.train)).sum())
 
 
 @dataclass(frozen=True)

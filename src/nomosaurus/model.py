@@ -1,6 +1,6 @@
 """A trained model: networks and n-gram with their vocabulary and the list they learnt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from math import log
@@ -13,10 +13,11 @@ from rapidfuzz.distance import OSA, DamerauLevenshtein
 
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import ListError, SamplingError
+from nomosaurus.generation import Request, Tally, Wording
 from nomosaurus.mixture import Mixture
 from nomosaurus.params import Recipe
-from nomosaurus.sampling import Drawing, Sample, draw_samples
+from nomosaurus.sampling import Drawer, Drawing, Sample
 from nomosaurus.training import Epoch, best_epoch
 from nomosaurus.vocabulary import Vocabulary, characters
 
@@ -64,7 +65,7 @@ class NameModel:
 
     Attributes:
         mixture: The networks and the n-gram.
-        vocabulary: Its characters.
+        vocabulary: Its characters and categories.
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
@@ -94,107 +95,136 @@ class NameModel:
         """Of each network, the epoch whose weights it has."""
         return [best_epoch(history) for history in self.histories]
 
-    def generate(
-        self,
-        count: int = 10,
-        *,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        prefix: str = "",
-        new: bool = False,
-        unique: bool = False,
-    ) -> list[ScoredName]:
+    def generate(self, count: int = 10, request: Request | None = None) -> list[ScoredName]:
         """Write names; the first ten of a hundred are the ten of ten.
+
+        Args:
+            count: How many.
+            request: Which; any, if it is not given.
 
         Raises:
             SamplingError: As `stream` does; its `managed` holds the names found so far.
         """
         names: list[ScoredName] = []
         try:
-            for name in self.stream(
-                count,
-                seed=seed,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                prefix=prefix,
-                new=new,
-                unique=unique,
-            ):
+            for name in self.stream(count, request or Request()):
                 names.append(name)
         except SamplingError as error:
             raise SamplingError(str(error), names) from None
         return names
 
     def stream(
-        self,
-        count: int,
-        *,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        prefix: str = "",
-        new: bool = False,
-        unique: bool = False,
+        self, count: int, request: Request, tally: Tally | None = None
     ) -> Iterator[ScoredName]:
-        """Write names one by one.
+        """Write names one by one, without keeping them.
+
+        With `unique` they are drawn without replacement: what was drawn is taken out of the
+        distribution, kept or not. With `new` alone, names of the list are taken out.
 
         Args:
             count: How many.
-            seed: Same seed, same names.
-            temperature: Below 1 bolder on the likely, above 1 wilder.
-            top_k: Draw each character from the k most likely; 0 for all.
-            top_p: Draw from the most likely that together reach this probability.
-            prefix: What every name begins with.
-            new: Leave out names that are on the list.
-            unique: Leave out names that came before.
+            request: Which.
+            tally: Counts, as they come, what was drawn and why it was left out.
 
         Raises:
-            SamplingError: If the prefix has a character that the list does not have or
-                is too long, or if no further name turns up.
+            ListError: If no training name has the category that is given.
+            SamplingError: If the request cannot be met, or no further name turns up.
         """
-        drawing = Drawing(
-            temperature, top_k, top_p, self._prefix_ids(prefix), self.recipe.data.max_length
-        )
+        tally = tally or Tally()
+        drawing = self._drawing(request)
+        wording = Wording(request, lowercase=self.recipe.data.lowercase)
+        drawer = Drawer(self.mixture, drawing, request.seed)
         seen: set[str] = set()
-        found = refused = 0
-        if count < 1:
-            return
-        for sample in draw_samples(self.mixture, drawing, seed):
-            if refused == DRAWS_WITHOUT_A_NAME:
-                raise SamplingError(
-                    f"found {found} of the {count} names asked for: the last {refused:,} "
-                    "draws gave none that meets the request; ask for fewer names, raise the "
-                    "temperature, or leave out --new, --unique or part of the prefix"
-                )
-            refused += 1
-            name = self.valid_name(sample)
-            if name is None or name in seen:
-                continue
-            is_new = not self.knows(name)
-            if new and not is_new:
-                continue
-            if unique:
-                seen.add(name)
-            chars = len(sample.ids) + 1
-            nats = -sample.log_prob + self.vocabulary.unknown_nats(chars, 0)
-            yield _scored(name, nats, chars, is_new)
-            found, refused = found + 1, 0
-            if found == count:
-                return
+        in_vain = 0
+        while tally.kept < count:
+            taken_out = []
+            for sample in drawer.draw():
+                name = self.valid_name(sample)
+                reason = self._reason_against(sample, name, request, wording, seen)
+                tally.drawn += 1
+                if request.unique or reason == "listed":
+                    taken_out.append(sample)
+                if reason:
+                    tally.left_out[reason] += 1
+                    in_vain += 1
+                    continue
+                if request.unique:
+                    seen.add(name)
+                tally.kept, in_vain = tally.kept + 1, 0
+                chars = len(sample.ids) + 1
+                nats = -sample.log_prob + self.vocabulary.unknown_nats(chars, 0)
+                is_new = request.new or not self.knows(name)
+                yield _scored(name, nats, chars, is_new)
+                if tally.kept == count:
+                    break
+            drawer.leave_out(taken_out)
+            if request.unique:
+                tally.share_used = drawer.share_left_out
+            if tally.kept < count and (drawer.is_dry or in_vain >= DRAWS_WITHOUT_A_NAME):
+                raise SamplingError(_gave_up(tally, count, is_dry=drawer.is_dry))
 
-    def score(self, names: Sequence[str]) -> list[ScoredName]:
+    def _drawing(self, request: Request) -> Drawing:
+        longest = self.recipe.data.max_length
+        limit = min(request.max_length or longest, longest)
+        if request.min_length > limit:
+            raise SamplingError(
+                f"min_length must be at most {limit}, the most characters that a name of this "
+                f"model has (data.max_length), got {request.min_length}"
+            )
+        prefix = self._prefix_ids(request.prefix, limit)
+        category = None if request.given is None else self.category_id(request.given)
+        return Drawing(request.temperature, request.top_k, request.top_p, prefix, limit, category)
+
+    def _reason_against(
+        self,
+        sample: Sample,
+        name: str | None,
+        request: Request,
+        wording: Wording,
+        seen: Container[str],
+    ) -> str | None:
+        """Why a sample is left out, a key of `REASONS`, or None if it is wanted."""
+        if not sample.ended:
+            return "too_long"
+        if len(sample.ids) < request.min_length:
+            return "too_short"
+        if name is None:
+            return "malformed"
+        if request.new and self.knows(name):
+            return "listed"
+        if name in seen:
+            return "repeated"
+        reason = wording.reason_against(name)
+        if reason is None and request.min_distance > 1:
+            ((_, distance),) = self.nearest([name])
+            if distance < request.min_distance:
+                return "too_near"
+        return reason
+
+    def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
         """Score names, in the order given; each is normalised as the list was.
 
         A character that no training name has is an unknown event and costs what
         `Vocabulary.unknown_mass` says.
+
+        Args:
+            names: The names.
+            given: The category of all of them; else their category counts as not known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
         """
-        normal = [self.normalise(name) for name in names]
-        encoded = EncodedNames.from_names(normal, self.vocabulary)
+        encoded = self.encode([self.normalise(name) for name in names], given)
         return self.scored(names, encoded, self.nats(encoded))
+
+    def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
+        """Normalised names as ids, all of the category that is given, or of none that is known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
+        """
+        encoded = EncodedNames.from_names(names, self.vocabulary)
+        return encoded if given is None else encoded.with_category(self.category_id(given))
 
     def scored(
         self, names: Sequence[str], encoded: EncodedNames, nats: np.ndarray
@@ -205,13 +235,34 @@ class NameModel:
             for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
         ]
 
+    def category_id(self, category: str) -> int:
+        """The id of a category.
+
+        Raises:
+            ListError: If no training name has it, naming those that there are.
+        """
+        known = self.vocabulary.categories
+        normal = normalise(category, lowercase=False)
+        if normal in known:
+            return known.index(normal)
+        if not known:
+            raise ListError(
+                f"this model knows no category, so not {category!r} either: data.condition names "
+                "the list's column with the categories, and it was empty"
+            )
+        shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
+        raise ListError(f"no training name has the category {category!r}; there are {shown}")
+
     def unknown_characters(self, names: Sequence[str]) -> list[str]:
         """The characters of names that no training name has, sorted."""
         found = {c for name in names for c in characters(self.normalise(name))}
         return sorted(found - set(self.vocabulary.characters))
 
     def nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, unknown events included; shape (N,)."""
+        """Negative log-likelihood of each name, unknown events included; shape (N,).
+
+        Given its category; where that is not known, over all of them.
+        """
         return self.mixture.name_nats(names) + self.unknown_nats(names)
 
     def event_nats(self, names: EncodedNames) -> np.ndarray:
@@ -289,7 +340,7 @@ class NameModel:
     def _train_spelt(self) -> list[str]:
         return [_spell(self.train[i]) for i in range(len(self.train))]
 
-    def _prefix_ids(self, prefix: str) -> tuple[int, ...]:
+    def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,
         # and since lower case depends on what follows (the Greek sigma).
         normal = normalise(f"{prefix}x", lowercase=self.recipe.data.lowercase)[:-1]
@@ -300,10 +351,10 @@ class NameModel:
                     f"the prefix {prefix!r} has the character {character!r}, which no "
                     "training name has; a model can only write characters it has seen"
                 )
-        if len(ids) > self.recipe.data.max_length:
+        if len(ids) > limit:
             raise SamplingError(
-                f"the prefix {prefix!r} has {len(ids)} characters, and a name of this model "
-                f"has at most {self.recipe.data.max_length} (data.max_length)"
+                f"the prefix {prefix!r} has {len(ids)} characters, and a name has at most {limit} "
+                "(max_length, and data.max_length of this model)"
             )
         return tuple(int(i) for i in ids)
 
@@ -318,6 +369,16 @@ def name_table(model: NameModel, names: Sequence[ScoredName]) -> pd.DataFrame:
     table["nearest"] = [name for name, _ in nearest]
     table["distance"] = [distance for _, distance in nearest]
     return table
+
+
+def _gave_up(tally: Tally, count: int, *, is_dry: bool) -> str:
+    found = f"found {tally.kept:,} of the {count:,} names asked for: "
+    if is_dry:
+        return f"{found}the model can write no other ({tally})"
+    return (
+        f"{found}the last {DRAWS_WITHOUT_A_NAME:,} draws gave none ({tally}); "
+        "ask for fewer names, for less, or for a higher temperature"
+    )
 
 
 def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nomosaurus.dataset import EncodedNames
 from nomosaurus.model import NameModel, ScoredName
 from nomosaurus.sampling import Drawing, draw_samples
 from nomosaurus.vocabulary import characters
@@ -81,13 +80,21 @@ class Ranks:
     num_draws: int
 
     @classmethod
-    def draw(cls, model: NameModel) -> "Ranks":
+    def draw(cls, model: NameModel, given: str | None = None) -> "Ranks":
         """Draw 10,000 times, at temperature 1; this takes seconds.
 
         A draw that was cut off, or that the list would not keep as it is, is not a name: it
         counts in n and stands for none.
+
+        Args:
+            model: The trained model.
+            given: The category of all names; over all categories if it is not given.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
         """
-        drawing = Drawing(max_length=model.recipe.data.max_length)
+        category = None if given is None else model.category_id(given)
+        drawing = Drawing(max_length=model.recipe.data.max_length, category=category)
         drawn = [
             (sample.log_prob, len(sample.ids) + 1)
             for sample in islice(draw_samples(model.mixture, drawing, SEED), DRAWS)
@@ -173,16 +180,22 @@ class Assessment(ScoredName):
     surprise: Surprise
 
 
-def assess(model: NameModel, names: Sequence[str], ranks: Ranks) -> list[Assessment]:
+def assess(
+    model: NameModel, names: Sequence[str], ranks: Ranks, given: str | None = None
+) -> list[Assessment]:
     """Judge names, in the order given; each is normalised as the list was.
 
     Args:
         model: The trained model.
         names: Names, none of them blank.
-        ranks: Drawn from the same model.
+        ranks: Drawn from the same model, given the same.
+        given: The category of all of them; else their category counts as not known.
+
+    Raises:
+        ListError: If `given` is no category that the model knows.
     """
     normal = [model.normalise(name) for name in names]
-    encoded = EncodedNames.from_names(normal, model.vocabulary)
+    encoded = model.encode(normal, given)
     event_nats = model.event_nats(encoded)  # (P,)
     scored = model.scored(names, encoded, encoded.sum_by_name(event_nats))
     neighbours = model.neighbours(names, NEAREST)

@@ -447,8 +447,13 @@ def _log_servable_model(path: Path) -> None:
                 ParamSpec("top_k", "long", 0),
                 ParamSpec("top_p", "double", 1.0),
                 ParamSpec("prefix", "string", ""),
+                ParamSpec("min_length", "long", 1),
+                ParamSpec("max_length", "long", 0),
+                ParamSpec("match", "string", ""),
+                ParamSpec("min_distance", "long", 0),
                 ParamSpec("new", "boolean", True),
                 ParamSpec("unique", "boolean", True),
+                ParamSpec("given", "string", ""),
             ]
         ),
     )

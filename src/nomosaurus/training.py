@@ -25,6 +25,7 @@ class Task:
         train: The encoded names to learn.
         validation: The encoded names that decide which epoch is best.
         vocab_size: V, the boundary included.
+        num_categories: C; 0 if the names have none.
         model_params: The network's form.
         train_params: The loop's settings.
         device: Where to compute; random draws are made on the CPU all the same.
@@ -34,6 +35,7 @@ class Task:
     train: EncodedNames
     validation: EncodedNames
     vocab_size: int
+    num_categories: int
     model_params: ModelParams
     train_params: TrainParams
     device: torch.device
@@ -151,7 +153,7 @@ class _State:
     def __init__(self, task: Task) -> None:
         params = task.train_params
         self.generator = torch.Generator().manual_seed(task.seed)
-        self.network = RecurrentNetwork(task.model_params, task.vocab_size)
+        self.network = RecurrentNetwork(task.model_params, task.vocab_size, task.num_categories)
         self.network.initialise(self.generator)
         self.network.to(task.device)
         self.averaged = AveragedModel(
@@ -264,7 +266,7 @@ def train_network(
             masks = network.dropout_masks(len(rows), generator) if uses_dropout else None
             batch = batch.to(task.device)
             loss = masked_cross_entropy(
-                network.unroll(batch.inputs, masks), batch.targets, batch.mask
+                network.unroll(batch.inputs, masks, batch.categories), batch.targets, batch.mask
             )
             state.optimiser.zero_grad()
             loss.backward()
@@ -285,5 +287,7 @@ def train_network(
         if on_snapshot:
             on_snapshot(state.snapshot())
         on_epoch(epoch)
-    kept = RecurrentNetwork.with_weights(task.model_params, task.vocab_size, state.best_weights)
+    kept = RecurrentNetwork.with_weights(
+        task.model_params, task.vocab_size, task.num_categories, state.best_weights
+    )
     return Training(kept, state.epochs, state.cpu_seconds)
