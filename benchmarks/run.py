@@ -26,10 +26,11 @@ import typer
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import member_tasks
 from nomosaurus.mixture import Mixture, NgramWeight
+from nomosaurus.model_file import load_model
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.sampling import Drawer, Drawing, draw_samples
 from nomosaurus.training import make_repeatable, train_network
 from nomosaurus.vocabulary import Vocabulary
 
@@ -98,9 +99,34 @@ def generate(vocab_size: int, count: int = 2048) -> float:
     return count / (time.perf_counter() - started)
 
 
+def different_names(by_rejection: bool, temperature: float, count: int = 5_000) -> float:
+    """Different names written a second by the model that the pipeline trained.
+
+    Without replacement, or by passing over what came before.
+    """
+    model = load_model(PARAMS.parent / "models/model.safetensors")
+    make_repeatable(model.recipe.train.num_threads)
+    drawing = Drawing(temperature=temperature)
+    drawer = Drawer(model.mixture, drawing, seed=0)
+    seen: set[bytes] = set()
+    started = time.perf_counter()
+    while len(seen) < count:
+        samples = drawer.draw()
+        seen |= {sample.ids.tobytes() for sample in samples}
+        if not by_rejection:
+            drawer.leave_out(samples)
+    return count / (time.perf_counter() - started)
+
+
 COMPARISONS: dict[str, dict[str, Callable[[], float]]] = {
     "training": {"V = 27": partial(train, 27), "V = 5,000": partial(train, 5000)},
     "generation": {"V = 27": partial(generate, 27), "V = 5,000": partial(generate, 5000)},
+} | {
+    f"5,000 different names, temperature {temperature}": {
+        "by rejection": partial(different_names, True, temperature),
+        "without replacement": partial(different_names, False, temperature),
+    }
+    for temperature in (1.0, 0.5, 0.3)
 }
 """What is measured; the first of each is what the others are compared with."""
 
