@@ -51,7 +51,8 @@ class ListBits(NamedTuple):
     """What the names of a list cost a model, to compare other names with.
 
     Attributes:
-        train: Bits per character of the training names, as in `ScoredName`, sorted; float32.
+        train: Bits per character of the training names, as in `ScoredName`, sorted; float32. Where
+            names have categories, each is given its own.
         validation: The same of the validation names.
     """
 
