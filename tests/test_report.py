@@ -174,6 +174,25 @@ def test_a_distance_is_read_against_held_out_names(floor, reading):
     assert reading.endswith(readings[0]) if reading else not readings
 
 
+@pytest.mark.parametrize(
+    ("floor", "reading"),
+    [
+        (2.5, "20.0 % further from the learnt names than"),
+        (4.0, "25.0 % nearer to the learnt names than"),
+        (3.01, "as far from the learnt names as"),
+    ],
+)
+def test_originality_is_read_against_held_out_names(floor, reading):
+    said = text(page(FIGURES | {"nearest_distance": figure(3.0, 2.9, 3.1, floor)}))
+    assert f"{reading} real held-out names are" in said
+
+
+def test_an_interval_without_width_is_not_shown():
+    said = text(page(FIGURES | {"truncated": figure(0.0, 0.0, 0.0)}))
+    assert "0.0 % to 0.0 %" not in said
+    assert "0 of 10,000 draws are cut off" in said
+
+
 def test_what_is_null_is_left_out_and_what_is_unknown_has_its_key():
     said = text(page(FIGURES | {"uniqueness_at_1k": figure(None), "shininess": figure(0.1234)}))
     assert "uniqueness_at_1k" not in said

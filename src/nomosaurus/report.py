@@ -97,6 +97,17 @@ def _share_saved(figure: Figure, beside: float | None) -> str:
     return f"{_percent(abs(share))} {'below' if share >= 0 else 'above'} the n-gram’s"
 
 
+def _further(figure: Figure, beside: float | None) -> str:
+    # No verdict by the interval: it is of drawn names, and held-out ones have their chance too.
+    if not beside:
+        return ""
+    share = figure.value / beside - 1
+    if abs(share) < 0.005:
+        return "as far from the learnt names as real held-out names are"
+    how = "further from" if share > 0 else "nearer to"
+    return f"{_percent(abs(share))} {how} the learnt names than real held-out names are"
+
+
 def _memorised(figure: Figure, beside: float | None) -> str:
     times = f"a learnt name is {_decimals(1, figure.value)} times as likely as one never seen"
     return {
@@ -145,11 +156,6 @@ _RESEMBLANCE = {
     "around": "as close to the list as real held-out names are",
     "below": "closer to the list than real held-out names are",
 }
-_ORIGINALITY = {
-    "above": "further from the learnt names than real held-out names are",
-    "around": "as far from the learnt names as real held-out names are",
-    "below": "nearer to the learnt names than real held-out names are",
-}
 _GAP = {
     "above": "learnt names are easier for it: the whole interval is above 0",
     "around": "none seen: the interval holds 0",
@@ -185,13 +191,8 @@ def _resemblance(what: str, form: Form, meaning: str) -> Description:
     return Description(what, meaning, "near the held-out names’", form, read, "held-out names")
 
 
-def _ngram_distance(n: int, pieces: str) -> Description:
-    return _resemblance(
-        f"Distance in {pieces}",
-        partial(_decimals, 3),
-        f"Jensen–Shannon distance between the {n}-grams of the training names, their ends counted, "
-        "and of samples as large as the held-out list: 0 is the same, 1 nothing shared.",
-    )
+def _ngram_distance(pieces: str, meaning: str) -> Description:
+    return _resemblance(f"Distance in {pieces}", partial(_decimals, 3), meaning)
 
 
 def _recall(draws: str) -> Description:
@@ -328,9 +329,14 @@ DESCRIPTIONS = {
         ),
     },
     "Like the list, without copying it": {
-        "js_1gram": _ngram_distance(1, "single characters"),
-        "js_2gram": _ngram_distance(2, "pairs of characters"),
-        "js_3gram": _ngram_distance(3, "triples of characters"),
+        "js_1gram": _ngram_distance(
+            "single characters",
+            "Jensen–Shannon distance between the 1-grams of the training names, their ends "
+            "counted, and of samples as large as the held-out list: 0 is the same, 1 nothing "
+            "shared.",
+        ),
+        "js_2gram": _ngram_distance("pairs of characters", "The same for 2-grams."),
+        "js_3gram": _ngram_distance("triples of characters", "The same for 3-grams."),
         "length_wasserstein": _resemblance(
             "Distance in length",
             _TWO,
@@ -343,7 +349,7 @@ DESCRIPTIONS = {
             "different new names among 10,000 draws.",
             "near the held-out names’",
             _TWO,
-            partial(_against_beside, _ORIGINALITY),
+            _further,
             "held-out names",
         ),
         "generalisation_gap_nats": Description(
@@ -382,7 +388,8 @@ PICTURES = {
     "lengths.svg": (
         "Length of names",
         "Share of names of each length, of the list and as drawn.",
-        "The closer the lines, the better it has learnt where a name ends.",
+        "The closer the lengths of drawn names are to those of the list, the better it has learnt "
+        "where a name ends.",
     ),
     "ngrams.svg": (
         "Distance from the list",
@@ -584,8 +591,8 @@ def _row(key: str, figure: Figure, description: Description, ngram: Figure) -> d
 
 
 def _interval(figure: Figure, form: Form) -> str:
-    """Both ends, or nothing."""
-    if figure.low is None or figure.high is None:
+    """Both ends; nothing without them, or if they are one, since no resampling moves a constant."""
+    if figure.low is None or figure.high is None or figure.low == figure.high:
         return ""
     return f"{form(figure.low)} to {form(figure.high)}"
 
