@@ -16,7 +16,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample; then a summary
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
 	@$(BIN)/nomosaurus summary
 

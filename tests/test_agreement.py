@@ -38,6 +38,7 @@ DOCUMENTS = [
         "benchmarks/README.md",
     )
 ]
+REPORT = REPOSITORY / "src/nomosaurus/report.html.jinja"
 
 
 def library_deps(stage: str) -> set[str]:
@@ -70,6 +71,8 @@ def test_deps_are_exactly_the_modules_that_the_script_imports(stage):
     imported = set(result.stdout.split())
     if "src/nomosaurus/tracking.py" in imported:
         imported.add("src/nomosaurus/serving.py")  # read as a file, and logged with the model
+    if "src/nomosaurus/report.py" in imported:
+        imported.add(REPORT.relative_to(REPOSITORY).as_posix())
     assert library_deps(stage) == imported
 
 
@@ -149,13 +152,13 @@ def options() -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, REPORT], ids=lambda path: path.name)
 def test_commands_in_the_documents_exist(path):
     text = path.read_text("utf-8")
     targets = set(
         re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE)
     )
-    for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
+    for target in re.findall(r"(?:^|`|>)make ([a-z]+)", text, re.MULTILINE):
         assert target in targets, target
     known = options()
     for line in re.findall(

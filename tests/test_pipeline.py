@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["prepare", "train", "evaluate", "sample"]
+STAGES = ["prepare", "train", "evaluate", "sample", "report"]
 OUTPUTS = [
     "dvc.lock",
     "metrics/prepare.json",
@@ -27,6 +27,7 @@ OUTPUTS = [
     "plots/compact.svg",
     "samples/names.csv",
     "models/model.safetensors",
+    "report.html",
 ]
 
 
@@ -147,7 +148,7 @@ def test_every_output_is_made_and_says_what_it_should(finished):
 
 def test_model_and_data_lie_in_the_cache_and_the_rest_in_git(finished):
     tracked = succeed(finished, "git", "ls-files").splitlines()
-    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors"}
+    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors", "report.html"}
     assert not any(name.startswith("data/prepared/") for name in tracked)
     assert not any("mlflow" in name or "mlartifacts" in name for name in tracked)
 
@@ -181,13 +182,13 @@ for key in metrics.split():
     assert key in run.data.metrics, key
 for key in ("seed", "model.cell", "data.path", "evaluate.bootstrap_samples", "sample.temperature"):
     assert key in run.data.params, key
-for stage in ("train", "evaluate", "sample"):
+for stage in ("train", "evaluate", "sample", "report"):
     assert f"dvc.stage.{stage}" in run.data.tags
 names = {dataset.dataset.name: dataset.dataset.digest for dataset in run.inputs.dataset_inputs}
 assert set(names) == {"small.txt", "data/prepared"}, names
 assert open("dvc.lock").read().count(names["data/prepared"]) > 0
 folders = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-assert {"metrics", "plots", "samples"} <= folders, folders
+assert {"metrics", "plots", "samples", "report.html"} <= folders, folders
 """
     succeed(finished, "python", "-W", "ignore", "-c", code)
 
@@ -228,9 +229,10 @@ for key in ("perplexity", "gain_nats_low", "cpu_seconds"):
 
 def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     set_params(project, sample__temperature=0.7)
-    assert stages_run(project) == ["prepare", "sample"]  # prepare checks all of params.yaml
+    # prepare checks all of params.yaml; the report says how names are drawn
+    assert stages_run(project) == ["prepare", "sample", "report"]
     set_params(project, evaluate__bootstrap_samples=200)
-    assert stages_run(project) == ["prepare", "evaluate"]
+    assert stages_run(project) == ["prepare", "evaluate", "report"]
     set_params(project, model__hidden_size=12)
     assert stages_run(project) == STAGES
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nomosaurus.errors import ListError, one_line_errors
-from nomosaurus.files import read_json
+from nomosaurus.files import read_json, read_name_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -484,14 +484,9 @@ def summary() -> None:
 
     Run it in the repository's root.
     """
-    import pandas as pd
-
     prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
     figures = read_json(Path("metrics/evaluate.json"), made_by="evaluate")
-    samples = Path("samples/names.csv")
-    if not samples.is_file():
-        raise ListError(f'{samples} not found; run "dvc repro sample"')
-    drawn = pd.read_csv(samples, keep_default_na=False, dtype={"name": str}).head(20)
+    drawn = read_name_table(Path("samples/names.csv"), made_by="sample").head(20)
     console = _console()
     names = [_isolated(name, console) for name in drawn["name"]]
     table = Table(title="On names it never saw", title_justify="left", box=None, pad_edge=False)
@@ -522,6 +517,7 @@ def summary() -> None:
         console.print("  " + "".join(cells).rstrip())
     console.print(
         "\nNext:\n"
+        "  read why to believe it           report.html\n"
         "  compare runs in the MLflow UI    make ui\n"
         "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
         "  learn your own list              set data.path in params.yaml, then make repro",

@@ -91,11 +91,11 @@ class ModelRun(Watcher):
         self._try(lambda: mlflow.log_metrics(known))
 
     def log_files(self, *paths: Path) -> None:
-        """Files as artifacts, each under the name of its folder."""
+        """Files as artifacts, each under the name of its folder; at the top if it has none."""
         import mlflow
 
         for path in paths:
-            self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name))
+            self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name or None))
 
     def log_model(self, path: Path) -> None:
         """The model, loadable and servable without pickle, and the tag that finds it.
