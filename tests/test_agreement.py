@@ -29,7 +29,14 @@ def read_yaml(name: str) -> dict:
 STAGES = read_yaml("dvc.yaml")["stages"] | read_yaml("experiments/dvc.yaml")["stages"]
 SCRIPTS = {stage: stage.split("-")[0] for stage in STAGES}
 DOCUMENTS = [
-    REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "SECURITY.md")
+    REPOSITORY / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "data/README.md",
+        "SECURITY.md",
+        "docs/team-server.md",
+    )
 ]
 
 

@@ -165,7 +165,8 @@ class Registry:
                     f"{self.name} got another champion while this one was judged; run it again"
                 )
             event = self._move(verdict.challenger, former, "promote", verdict.summary)
-            self._client.delete_registered_model_alias(self.name, CHALLENGER)
+            if str(self._model().aliases.get(CHALLENGER)) == str(event.version):
+                self._client.delete_registered_model_alias(self.name, CHALLENGER)
             return event
 
     def roll_back(self) -> Event:
