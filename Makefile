@@ -5,13 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PORT ?= 5000
+CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro crossvalidate experiments test lint ui bench lock clean
+.PHONY: help repro crossvalidate experiments test lint ui serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +39,18 @@ ui: $(READY) ## Serve the MLflow UI on this project's store, on port 5000 (PORT=
 		*) echo "The runs are at http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"; \
 			$(BIN)/mlflow ui --port $(PORT) \
 			--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}";; esac
+
+serve: PORT = 5001
+serve: $(READY) ## Answer requests for names and scores with the champion, on port 5001 (PORT=n for another)
+	@printf '%s\n' 'This serves the champion, which "$(BIN)/nomosaurus promote" chooses; Ctrl-C ends it.' \
+		'Once it runs, ask it for five names, or for the scores of two:' \
+		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [], \"params\": {\"n\": 5, \"new\": true}}'" \
+		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [\"diplosaurio\", \"gigantoraptor\"]}'"
+	@PATH="$$PWD/$(BIN):$$PATH" MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
+		MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
+		MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+		$(BIN)/mlflow models serve --model-uri "models:/$(CHAMPION)@champion" --env-manager local \
+		--host 127.0.0.1 --port $(PORT)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from nomosaurus.cli import app
 from nomosaurus.params import Params, Recipe, load_params
-from nomosaurus.tracking import SERVING_NEEDS
+from nomosaurus.servable import NEEDS
 
 
 def read_yaml(name: str) -> dict:
@@ -36,6 +36,7 @@ DOCUMENTS = [
         "SECURITY.md",
         "data/README.md",
         "benchmarks/README.md",
+        "docs/team-server.md",
     )
 ]
 REPORT = REPOSITORY / "src/nomosaurus/report.html.jinja"
@@ -88,13 +89,13 @@ def test_no_module_of_the_library_imports_another_late():
                     assert not any(name.startswith("nomosaurus") for name in names), path
 
 
-def test_only_tracking_and_serving_import_mlflow():
+def test_only_four_modules_import_mlflow():
     users = [
         path.name
         for path in (REPOSITORY / "src/nomosaurus").glob("*.py")
         if re.search(r"^\s*(import|from) mlflow", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert sorted(users) == ["serving.py", "tracking.py"]
+    assert sorted(users) == ["registry.py", "servable.py", "serving.py", "tracking.py"]
 
 
 def test_what_the_served_model_imports_is_among_its_requirements():
@@ -109,7 +110,7 @@ def test_what_the_served_model_imports_is_among_its_requirements():
     wanted = {re.match(r"[\w.-]+", line).group() for line in project["dependencies"]}
     used = {name for name in wanted if name.split(".")[0].replace("-", "_") in loaded}
     # PyArrow is loaded by pandas where it is there; the served model reads no Parquet.
-    assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(SERVING_NEEDS)
+    assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(NEEDS)
 
 
 def test_the_lock_names_the_data_and_code_of_this_checkout():
@@ -162,7 +163,7 @@ def test_commands_in_the_documents_exist(path):
         assert target in targets, target
     known = options()
     for line in re.findall(
-        r"nomosaurus ((?:generate|score|explain|info|summary|\w+ --)[^`|\n#<]*)", text
+        r"nomosaurus ((?:generate|score|explain|info|summary|promote|\w+ --)[^`|\n#<]*)", text
     ):
         name, *arguments = line.split()
         assert name in known, line

@@ -371,3 +371,15 @@ def test_explain_refuses_in_one_line(run, arguments, message):
     assert code == 1
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_promote_refuses_options_that_a_rollback_has_no_use_for(run):
+    code, _, err = run("promote", "--rollback", "--other-test")
+    assert code == 2
+    assert "--rollback goes with --json alone" in err
+
+
+def test_promote_without_params_says_where_to_run(run):
+    code, _, err = run("promote")
+    assert code == 1
+    assert "run from the repository's root" in err

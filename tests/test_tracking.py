@@ -204,7 +204,7 @@ import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{models[0].model_id}")
 request = pd.DataFrame({{"name": ["ana"]}})
 print(model.predict(request).iloc[0]["name"])
-drawn = model.predict(request, params={{"count": 7, "seed": 3}})
+drawn = model.predict(request, params={{"n": 7, "seed": 3, "new": True}})
 print(len(drawn), drawn["new"].all())
 """
     environment = os.environ | {

@@ -524,6 +524,68 @@ def summary() -> None:
     )
 
 
+NOT_PROMOTED = 3
+
+
+@app.command()
+@one_line_errors()
+def promote(
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Make the former champion the champion again.")
+    ] = False,
+    other_test: Annotated[
+        bool,
+        typer.Option(
+            "--other-test",
+            help="Compare although the test names are not those that the champion was judged on, "
+            "as when the list has grown. Both are judged on those of this checkout.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the verdict here too, as Markdown.")
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Make this checkout's model the champion that is served, if it earns it.
+
+    Its run is found by the model's content and registered as the challenger. It must come
+    from a clean commit, keep above the floors in params.yaml, and beat the champion on the same
+    test names: the 95 % interval of what it saves must lie above promote.margin_nats.
+    The first one needs only the floors. Every change of champion is a line in
+    promotions.jsonl. Run it in the repository's root.
+
+    \b
+    Exit code: 0 promoted, 3 not promoted, 1 an error, 2 a wrong option.
+
+    \b
+    Examples:
+      nomosaurus promote --markdown verdict.md
+      nomosaurus promote --rollback
+    """
+    if rollback and (markdown or other_test):
+        raise typer.BadParameter("--rollback goes with --json alone")
+    from torch import set_num_threads
+
+    from nomosaurus import registry
+    from nomosaurus.files import write_text
+    from nomosaurus.params import load_params
+
+    params = load_params(Path("params.yaml"))
+    log = Path("promotions.jsonl")
+    if rollback:
+        event = registry.roll_back(params.promote.registered_model, log)
+        print(event.as_json() if as_json else f"{params.promote.registered_model}: {event.why}")
+        return
+    set_num_threads(params.train.num_threads)
+    verdict = registry.promote(model, Path("data/prepared"), params, log, other_test=other_test)
+    print(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict)
+    if markdown:
+        write_text(markdown, verdict.as_markdown())
+    if not verdict.promoted:
+        raise typer.Exit(NOT_PROMOTED)
+
+
 def _load(path: Path) -> "NameModel":
     from torch import set_num_threads
 

@@ -101,6 +101,16 @@ class SampleParams(Section):
     given: str
 
 
+class PromoteParams(Section):
+    """What a model must show to become the champion."""
+
+    registered_model: str = Field(pattern=r"^[\w.-]{1,100}$")
+    margin_nats: float = Field(ge=0)
+    min_novelty: float = Field(ge=0, le=1)
+    min_validity: float = Field(ge=0, le=1)
+    min_uniqueness: float = Field(ge=0, le=1)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -111,6 +121,7 @@ class Params(Section):
     evaluate: EvaluateParams
     crossvalidate: CrossvalidateParams
     sample: SampleParams
+    promote: PromoteParams
 
     @model_validator(mode="after")
     def train_keeps_half(self) -> "Params":

@@ -1,7 +1,7 @@
 """MLflow: one run for one trained model, found again by the model's content.
 
-This module and `serving` are the only ones that import MLflow, and they do it late,
-since it takes seconds. A store that fails costs no training: the first failure is
+This module, `registry`, `servable` and `serving` are the only ones that import MLflow, and
+they do it late, since it takes seconds. A store that fails costs no training: the first failure is
 said once, and the stage goes on without tracking.
 """
 
@@ -11,9 +11,7 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,6 +25,7 @@ from nomosaurus import __version__
 from nomosaurus.files import main_checkout, read_json
 from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
+from nomosaurus.servable import log_servable_model
 from nomosaurus.training import Epoch, Watcher
 
 EXPERIMENT = "nomosaurus"
@@ -40,21 +39,9 @@ SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
 }
-NOT_OUTPUTS = [  # what the pipeline itself rewrites makes no checkout dirty
-    f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots", "samples")
+NOT_OUTPUTS = [  # what the pipeline rewrites, and the log of promotions, make no checkout dirty
+    f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots", "samples", "promotions.jsonl")
 ]
-SERVING_NEEDS = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "rapidfuzz",
-    "regex",
-    "ruamel.yaml",
-    "safetensors",
-    "torch",
-)
-SERVING = Path(__file__).with_name("serving.py")
 
 
 class ModelRun(Watcher):
@@ -108,9 +95,9 @@ class ModelRun(Watcher):
     def _log_or_give_way(self, path: Path) -> None:
         import mlflow
 
-        earlier = _find_run_of_model(path)
+        earlier = find_run_of_model(path)
         if earlier is None:
-            _log_servable_model(path)
+            log_servable_model(path)
             mlflow.set_tag(MODEL_TAG, file_sha256(path))
             self._log_up_to_date_stages(path)
             return
@@ -245,7 +232,7 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
     def start() -> None:
         import mlflow
 
-        found = _find_run_of_model(model_path)
+        found = find_run_of_model(model_path)
         if found:
             mlflow.start_run(run_id=found)
             mlflow.set_tag(f"dvc.stage.{stage}", "done")
@@ -261,7 +248,7 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
 
 @contextmanager
 def _active_run(run: ModelRun, experiment: str, start: Callable[[], None]) -> Iterator[None]:
-    run._try(lambda: _open_store(experiment))
+    run._try(lambda: open_store(experiment))
     run._try(start)
     import mlflow
 
@@ -283,7 +270,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open_store(experiment: str) -> None:
+def open_store(experiment: str) -> None:
     """Choose the store, and make it and the experiment where they do not exist yet."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -308,7 +295,7 @@ def _open_store(experiment: str) -> None:
         mlflow.set_experiment(experiment)
 
 
-def _find_run_of_model(model_path: Path) -> str | None:
+def find_run_of_model(model_path: Path) -> str | None:
     """The id of the run that logged a model with this content."""
     return _find_run(EXPERIMENT, f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'")
 
@@ -421,63 +408,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip()
-
-
-def _log_servable_model(path: Path) -> None:
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "name")]),
-        outputs=Schema(
-            [
-                ColSpec("string", "name"),
-                ColSpec("double", "log_prob"),
-                ColSpec("long", "chars"),
-                ColSpec("double", "bits_per_char"),
-                ColSpec("boolean", "new"),
-            ]
-        ),
-        params=ParamSchema(
-            [
-                ParamSpec("count", "long", 0),
-                ParamSpec("seed", "long", 0),
-                ParamSpec("temperature", "double", 1.0),
-                ParamSpec("top_k", "long", 0),
-                ParamSpec("top_p", "double", 1.0),
-                ParamSpec("prefix", "string", ""),
-                ParamSpec("min_length", "long", 1),
-                ParamSpec("max_length", "long", 0),
-                ParamSpec("match", "string", ""),
-                ParamSpec("min_distance", "long", 0),
-                ParamSpec("new", "boolean", True),
-                ParamSpec("unique", "boolean", True),
-                ParamSpec("given", "string", ""),
-            ]
-        ),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        # A copy without compiled files, so that equal code gives equal artifacts.
-        package = Path(folder) / "nomosaurus"
-        package.mkdir()
-        for module in SERVING.parent.glob("*.py"):
-            (package / module.name).write_bytes(module.read_bytes())
-        with warnings.catch_warnings():
-            # MLflow wants an input example, and would run the model on it to log it.
-            warnings.filterwarnings("ignore", message=".*input example")
-            mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(SERVING),
-                artifacts={"model": str(path)},
-                code_paths=[str(package)],
-                signature=signature,
-                pip_requirements=_requirements(),
-            )
-
-
-def _requirements() -> list[str]:
-    """What the served model needs, at the versions in use."""
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name).split('+')[0]}" for name in SERVING_NEEDS]
