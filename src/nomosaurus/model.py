@@ -313,33 +313,48 @@ class NameModel:
         Damerau-Levenshtein, unrestricted, counted in characters. Among equally near ones the
         first of the list.
         """
-        spelt = [_spell(self.vocabulary.encode(self.normalise(name))) for name in names]
-        train = self._train_spelt
+        encoded = EncodedNames.from_names([self.normalise(name) for name in names], self.vocabulary)
+        return [
+            [
+                (self.vocabulary.decode(self.train[row]), int(distance))
+                for row, distance in zip(*near, strict=True)
+            ]
+            for near in zip(*self.nearest_rows(encoded, count), strict=True)
+        ]
+
+    def nearest_rows(self, names: EncodedNames, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the training names nearest to each, and their distances.
+
+        As `neighbours`; an unknown character is like none of a training name.
+
+        Returns:
+            Both of shape (names, count); fewer columns if there are fewer training names.
+        """
+        spelt, train = _spelt(names), self._train_spelt
         count = min(count, len(train))
-        rows = max(1, DISTANCES_AT_ONCE // len(train))
-        found = []
-        for start in range(0, len(spelt), rows):
-            block = spelt[start : start + rows]
+        rows, distances = np.zeros((2, len(spelt), count), dtype=np.int64)
+        at_once = max(1, DISTANCES_AT_ONCE // len(train))
+        for start in range(0, len(spelt), at_once):
+            block = spelt[start : start + at_once]
             # Optimal string alignment is fifty times as fast, and at least the distance. It
             # is at most 3/2 of it: only letters swapped around others cost it more, and with
             # k letters between them that is k + 2 edits instead of k + 1.
-            aligned = process.cdist(block, train, scorer=OSA.distance, dtype=np.int32)  # (N, M)
-            within = np.partition(aligned, count - 1, axis=1)[:, count - 1]  # (N,)
-            for name, row, most in zip(block, aligned, within, strict=True):
-                candidates = np.flatnonzero(2 * row <= 3 * most)
-                distances = [DamerauLevenshtein.distance(name, train[i]) for i in candidates]
-                nearest = np.argsort(distances, kind="stable")[:count]
-                found.append(
-                    [
-                        (self.vocabulary.decode(self.train[candidates[i]]), distances[i])
-                        for i in nearest
-                    ]
-                )
-        return found
+            aligned = process.cdist(block, train, scorer=OSA.distance, dtype=np.int32)
+            within = np.partition(aligned, count - 1, axis=1)[:, count - 1]
+            for i, (bounds, most) in enumerate(zip(aligned, within, strict=True), start):
+                candidates = np.flatnonzero(2 * bounds <= 3 * most)
+                exact = process.cdist(
+                    [spelt[i]],
+                    [train[row] for row in candidates],
+                    scorer=DamerauLevenshtein.distance,
+                )[0]
+                nearest = np.argsort(exact, kind="stable")[:count]
+                rows[i], distances[i] = candidates[nearest], exact[nearest]
+        return rows, distances
 
     @cached_property
     def _train_spelt(self) -> list[str]:
-        return [_spell(self.train[i]) for i in range(len(self.train))]
+        return _spelt(self.train)
 
     def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,
@@ -392,6 +407,6 @@ def _bits_per_char(nats: np.ndarray | float, chars: np.ndarray | int) -> np.ndar
     return np.round(np.round(nats, 6) / chars / log(2), 4)
 
 
-def _spell(ids: np.ndarray) -> str:
-    """Ids as code points: a string whose edits are those of the characters."""
-    return "".join(map(chr, ids.tolist()))
+def _spelt(names: EncodedNames) -> list[str]:
+    """Names with each id as a code point: their edits are those of the characters."""
+    return ["".join(map(chr, names[i].tolist())) for i in range(len(names))]
