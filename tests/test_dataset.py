@@ -48,6 +48,12 @@ def test_unknown_character_is_an_input_and_a_target_of_its_own():
     assert batch.targets.tolist() == [[1, 4, 2, 0]]
 
 
+def test_each_event_knows_its_name_and_its_place_there():
+    names = encoded(["ab", "b", "aba"])
+    assert names.event_rows.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert names.event_places.tolist() == [0, 1, 2, 0, 1, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("seed", [None, 1])
 def test_every_name_is_in_exactly_one_batch(seed):
     generator = None if seed is None else torch.Generator().manual_seed(seed)

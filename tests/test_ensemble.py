@@ -7,7 +7,6 @@ from conftest import NAMES, REPOSITORY, params_with
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import (
-    learning_curve,
     member_seed,
     member_tasks,
     train_networks,
@@ -132,16 +131,20 @@ def test_members_of_all_seeds_differ():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_curve_and_summary_speak_of_all_networks():
+def test_summary_speaks_of_all_networks():
     trainings = train_networks(tasks(), num_jobs=1)
-    curve = learning_curve(trainings)
-    assert curve["epoch"].tolist() == [1, 2, 3]
-    mean = sum(training.epochs[0].train_nats for training in trainings) / 2
-    assert curve["train"][0] == pytest.approx(mean, abs=1e-4)
     networks = [training.network for training in trainings]
     mixture = fit_mixture(networks, TRAIN, VALIDATION, tasks()[0].model_params)
     summary = training_summary(mixture, trainings, VALIDATION)
     assert summary["epochs"] == 6
     assert summary["num_parameters"] == 2 * networks[0].num_parameters
+    known = VALIDATION.num_known_events(mixture.vocab_size)
+    for key, model in {
+        "validation_nats": mixture,
+        "network_validation_nats": mixture.networks_alone(),
+        "ngram_validation_nats": mixture.ngram,
+    }.items():
+        expected = model.name_nats(VALIDATION).sum() / known
+        assert summary[key] == pytest.approx(expected, abs=1e-4)
     assert summary["validation_nats"] <= summary["network_validation_nats"]
     assert summary["validation_nats"] <= summary["ngram_validation_nats"]

@@ -8,7 +8,15 @@ from conftest import NAMES, params_with
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import event_log_probs, mean_nats
-from nomosaurus.training import Snapshot, Task, best_epoch, choose_device, train_network
+from nomosaurus.training import (
+    Epoch,
+    Snapshot,
+    Task,
+    best_epoch,
+    choose_device,
+    learning_curve,
+    train_network,
+)
 from nomosaurus.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
@@ -131,3 +139,11 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch):
     assert choose_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == "cuda"
+
+
+def test_learning_curve_is_the_mean_over_the_networks_that_ran_an_epoch():
+    long = [Epoch(1, 3.0, 2.5, True), Epoch(2, 2.0, 2.25, True)]
+    table = learning_curve([long, [Epoch(1, 2.0, 2.0, True)]])
+    assert table["epoch"].tolist() == [1, 2]
+    assert table["train"].tolist() == [2.5, 2.0]
+    assert table["validation"].tolist() == [2.25, 2.25]

@@ -61,6 +61,16 @@ class EncodedNames:
         return self.offsets + np.arange(len(self) + 1)
 
     @property
+    def event_rows(self) -> np.ndarray:
+        """The name that each event belongs to, shape (P,)."""
+        return np.repeat(np.arange(len(self)), self.lengths + 1)
+
+    @property
+    def event_places(self) -> np.ndarray:
+        """The place of each event in its name, from 0; shape (P,)."""
+        return np.arange(self.num_events) - self.event_offsets[self.event_rows]
+
+    @property
     def targets(self) -> np.ndarray:
         """What is predicted: each name's letters and then the boundary; shape (P,)."""
         targets = np.full(self.num_events, BOUNDARY_ID, dtype=np.int64)
@@ -75,8 +85,7 @@ class EncodedNames:
 
     def sum_by_name(self, events: np.ndarray) -> np.ndarray:
         """Sums of a value of each event, shape (P,), over each name; shape (N,)."""
-        row = np.repeat(np.arange(len(self)), self.lengths + 1)  # (P,)
-        return np.bincount(row, events, minlength=len(self))
+        return np.bincount(self.event_rows, events, minlength=len(self))
 
     def decode(self, vocabulary: Vocabulary) -> list[str]:
         """The names; only where none has an unknown character, as in train."""

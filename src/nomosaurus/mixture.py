@@ -55,6 +55,10 @@ class NgramWeight(NamedTuple):
     long: float
 
 
+NETWORKS_ALONE = NgramWeight(0.0, 0.0)
+NGRAM_ALONE = NgramWeight(1.0, 1.0)
+
+
 class Parts(NamedTuple):
     """What each side of the mixture predicts; log-probabilities, double.
 
@@ -81,10 +85,14 @@ def _scores(parts: Parts, weight: NgramWeight) -> Tensor:
 
 
 def target_log_probs(parts: Parts, weight: NgramWeight, targets: Tensor) -> np.ndarray:
-    """Log-probability of one character each; targets and result of shape (B,)."""
+    """Log-probability of one character each; targets and result of shape (B,).
+
+    A character outside the vocabulary has none here and counts as 0.
+    """
     scores = _scores(parts, weight)
-    chosen = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-    return (chosen - scores.logsumexp(dim=1)).numpy()
+    known = targets < scores.shape[1]
+    chosen = scores.gather(1, targets.where(known, 0).unsqueeze(1)).squeeze(1)
+    return (chosen - scores.logsumexp(dim=1)).where(known, 0).numpy()
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class Mixture:
 
     def networks_alone(self) -> "Mixture":
         """The same networks without the n-gram."""
-        return replace(self, ngram_weight=NgramWeight(0.0, 0.0))
+        return replace(self, ngram_weight=NETWORKS_ALONE)
 
     def initial_state(self, batch_size: int) -> MixtureState:
         """Before the first boundary of `batch_size` names."""
@@ -163,20 +171,20 @@ class Mixture:
     def event_parts(
         self, names: EncodedNames, *, forget: bool = False
     ) -> Iterator[tuple[np.ndarray, Tensor, Parts]]:
-        """The parts of every event's prediction, but for characters outside the vocabulary.
+        """The parts of every event's prediction.
 
         Yields:
-            The places of some events among all, shape (E,); their targets, (E,); the parts.
+            The places of some events among all, shape (E,); their targets, V for a character
+            outside the vocabulary, (E,); the parts.
         """
         starts = names.event_offsets[:-1]
         for rows, batch in batches_by_length(names, SCORING_BATCH):
             state = self.initial_state(len(rows))
             for t in range(batch.inputs.shape[1]):
                 parts, state = self.parts(batch.inputs[:, t].numpy(), state, forget=forget)
-                target = batch.targets[:, t]
-                scored = batch.mask[:, t] & (target < self.vocab_size)  # (B,)
+                scored = batch.mask[:, t]  # (B,)
                 places = starts[rows][scored.numpy()] + t
-                yield places, target[scored], Parts(*(part[scored] for part in parts))
+                yield places, batch.targets[scored, t], Parts(*(part[scored] for part in parts))
 
     def event_log_probs(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
         """Log-probability of each event, in nats; shape (P,).

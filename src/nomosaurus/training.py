@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -107,6 +108,16 @@ class Watcher:
 def best_epoch(epochs: list[Epoch]) -> Epoch:
     """The epoch with the lowest validation loss, the first of them."""
     return [epoch for epoch in epochs if epoch.is_best][-1]
+
+
+def learning_curve(histories: list[list[Epoch]]) -> pd.DataFrame:
+    """A row an epoch, in nats per scored character: means over the networks that ran it."""
+    rows = [
+        {"epoch": epoch.number, "train": epoch.train_nats, "validation": epoch.validation_nats}
+        for history in histories
+        for epoch in history
+    ]
+    return pd.DataFrame(rows).groupby("epoch").mean().round(4).reset_index()
 
 
 def choose_device(name: str) -> torch.device:
