@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 from conftest import NAMES, make_model, with_fixed_logits
+from rapidfuzz.distance import DamerauLevenshtein
 
 from nomosaurus.errors import SamplingError
 from nomosaurus.model import name_table
@@ -103,6 +105,24 @@ def test_nearest_counts_swapped_letters_as_one_edit(model):
         ("blanca", 1),
         ("ana", 0),
     ]
+
+
+def test_nearest_is_exact_where_the_quick_bound_is_not():
+    # The unrestricted distance swaps letters with others between them: "ca" to "abc" is one swap
+    # and one more letter, where swapping neighbours alone needs three edits.
+    assert make_model(["zz", "abc"]).nearest(["ca"]) == [("zz", 2)]
+    assert make_model(["zzz", "abc"]).nearest(["ca"]) == [("abc", 2)]
+    generator = np.random.default_rng(0)
+    words = ["".join(generator.choice(list("abcd"), generator.integers(1, 8))) for _ in range(400)]
+    train = list(dict.fromkeys(words[:200]))
+    for word, (nearest, distance) in zip(words, make_model(train).nearest(words), strict=True):
+        distances = [DamerauLevenshtein.distance(word, name) for name in train]
+        assert (nearest, distance) == (train[np.argmin(distances)], min(distances))
+
+
+def test_nearest_counts_in_characters_and_takes_unknown_ones_for_others():
+    assert make_model(["मुंबई", "ana"]).nearest(["मुंबxई", "🦖"]) == [("मुंबई", 1), ("मुंबई", 3)]
+    assert make_model().nearest([]) == []
 
 
 def test_table_has_a_row_a_name(model):

@@ -8,7 +8,7 @@ from math import log
 import numpy as np
 import pandas as pd
 from rapidfuzz import process
-from rapidfuzz.distance import DamerauLevenshtein
+from rapidfuzz.distance import OSA, DamerauLevenshtein
 
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
@@ -21,6 +21,10 @@ from nomosaurus.vocabulary import Vocabulary, characters
 
 DRAWS_WITHOUT_A_NAME = 20_000
 """How many draws in a row may be refused before a request counts as impossible."""
+
+
+PAIRS_AT_ONCE = 2**22
+"""How many pairs of names are compared before their distances are dropped: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -218,19 +222,38 @@ class NameModel:
 
         Edits are counted in characters. Among equally near ones the first of the list.
         """
-        found = []
-        for name in names:
-            _, distance, i = process.extractOne(
-                characters(self.normalise(name)),
-                self._train_characters,
-                scorer=DamerauLevenshtein.distance,
-            )
-            found.append(("".join(self._train_characters[i]), int(distance)))
-        return found
+        encoded = EncodedNames.from_names([self.normalise(n) for n in names], self.vocabulary)
+        rows, distances = self.nearest_rows(encoded)
+        return [
+            (self.vocabulary.decode(self.train[row]), int(distance))
+            for row, distance in zip(rows, distances, strict=True)
+        ]
+
+    def nearest_rows(self, names: EncodedNames) -> tuple[np.ndarray, np.ndarray]:
+        """The row of each one's nearest training name, and its distance; shapes (names,).
+
+        As `nearest`; an unknown character is like none of a training name.
+        """
+        texts, train = _as_text(names), self._train_text
+        rows, distances = np.zeros((2, len(texts)), dtype=np.int64)
+        block = max(1, PAIRS_AT_ONCE // len(train))
+        for start in range(0, len(texts), block):
+            # OSA swaps only neighbours and is fifty times as fast; it is never below
+            # Damerau-Levenshtein, and at most 3/2 of it: where letters lie between the two that
+            # swap, OSA pays g + 2 for what costs g + 1.
+            osa = process.cdist(texts[start : start + block], train, scorer=OSA.distance)
+            for i, bounds in enumerate(osa, start):
+                near = np.flatnonzero(bounds <= bounds.min() * 3 // 2)
+                exact = process.cdist(
+                    [texts[i]], [train[row] for row in near], scorer=DamerauLevenshtein.distance
+                )[0]
+                best = exact.argmin()
+                rows[i], distances[i] = near[best], exact[best]
+        return rows, distances
 
     @cached_property
-    def _train_characters(self) -> list[list[str]]:
-        return [characters(name) for name in self.train.decode(self.vocabulary)]
+    def _train_text(self) -> list[str]:
+        return _as_text(self.train)
 
     def _prefix_ids(self, prefix: str) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,
@@ -261,6 +284,11 @@ def name_table(model: NameModel, names: Sequence[ScoredName]) -> pd.DataFrame:
     table["nearest"] = [name for name, _ in nearest]
     table["distance"] = [distance for _, distance in nearest]
     return table
+
+
+def _as_text(names: EncodedNames) -> list[str]:
+    """Names in which one code point is one character, its id."""
+    return ["".join(map(chr, names[i].tolist())) for i in range(len(names))]
 
 
 def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:
