@@ -182,7 +182,8 @@ def committed(tmp_path) -> Path:
 
 def test_readme_shows_what_the_pipeline_gave(committed, monkeypatch):
     readme = (REPOSITORY / "README.md").read_text("utf-8")
-    figures = json.loads((committed / "metrics/evaluate.json").read_text("utf-8"))
+    details = json.loads((committed / "metrics/evaluate_details.json").read_text("utf-8"))
+    figures = details["figures"]
     for key, digits in {
         "perplexity": 2,
         "network_perplexity": 2,
@@ -191,11 +192,11 @@ def test_readme_shows_what_the_pipeline_gave(committed, monkeypatch):
         "network_gain_nats": 3,
         "memory_gain_nats": 3,
     }.items():
-        value, low, high = (figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+        value, low, high = (figures[key][part] for part in ("value", "low", "high"))
         row = f"| {value:.{digits}f} | {low:.{digits}f} to {high:.{digits}f} |"
         assert row in readme, key
     for key in ("novelty", "uniqueness_at_10k"):
-        assert f"| {figures[key]:.3f} | |" in readme, key
+        assert f"| {figures[key]['value']:.3f} | |" in readme, key
     params = load_params(REPOSITORY / "params.yaml")
     prepared = json.loads((committed / "metrics/prepare.json").read_text("utf-8"))
     chosen = Recipe.for_list(params, prepared["names_train"]).model

@@ -93,12 +93,11 @@ def test_names_are_shown_as_they_are(run, name):
 
 
 def test_summary_shows_names_as_they_are(run, tmp_path):
-    figures = {"novelty": 0.5}
-    for key in ("perplexity", "network_perplexity", "baseline_perplexity"):
-        figures |= {key: 4.5, f"{key}_low": None, f"{key}_high": None}
+    keys = ("perplexity", "network_perplexity", "baseline_perplexity", "novelty")
+    figures = {key: {"value": 0.5, "low": None, "high": None, "floor": None} for key in keys}
     for path, content in {
         "metrics/prepare.json": json.dumps({"names_train": 8, "names_test": 1}),
-        "metrics/evaluate.json": json.dumps(figures),
+        "metrics/evaluate_details.json": json.dumps({"figures": figures}),
         "samples/names.csv": "name,new\nc[nh3+]o,True\nNA,True\na name that is rather long,True\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -20,8 +20,17 @@ OUTPUTS = [
     "metrics/prepare.json",
     "metrics/train.json",
     "metrics/evaluate.json",
+    "metrics/evaluate_details.json",
     "plots/learning_curve.csv",
     "plots/lengths.csv",
+    "plots/ngrams.csv",
+    "plots/calibration.csv",
+    "plots/positions.csv",
+    "plots/learning_curve.svg",
+    "plots/lengths.svg",
+    "plots/ngrams.svg",
+    "plots/calibration.svg",
+    "plots/positions.svg",
     "plots/activations.svg",
     "plots/unrolled.svg",
     "plots/compact.svg",
@@ -138,6 +147,9 @@ def test_every_output_is_made_and_says_what_it_should(finished):
     evaluated = json.loads((finished / "metrics/evaluate.json").read_text())
     # Two epochs teach a network less than the n-gram knows.
     assert 1 < evaluated["baseline_perplexity"] < evaluated["network_perplexity"] < 27
+    details = json.loads((finished / "metrics/evaluate_details.json").read_text())
+    assert details["figures"]["js_2gram"]["floor"] > 0
+    assert all(details["figures"][key]["value"] == evaluated[key] for key in details["figures"])
     names = pd.read_csv(finished / "samples/names.csv", keep_default_na=False)
     assert len(names) == 15
     assert names["new"].all()
@@ -317,11 +329,15 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
 
 
 def test_dvcs_own_commands_read_the_projects_files(project):
-    assert "perplexity" in succeed(project, "dvc", "metrics", "show")
+    metrics = succeed(project, "dvc", "metrics", "show")
+    assert "perplexity" in metrics
+    assert "details" not in metrics
     assert "prepare" in succeed(project, "dvc", "dag")
     set_params(project, model__hidden_size=12)
     assert "model.hidden_size" in succeed(project, "dvc", "params", "diff")
     succeed(project, "dvc", "plots", "show")
     page = (project / "dvc_plots/index.html").read_text()
-    assert "nats per character" in page
-    assert "share of names" in page
+    for words in ("nats per character", "share of names", "Jensen-Shannon", "bits, on average"):
+        assert words in page
+    for picture in ("activations", "unrolled", "compact"):
+        assert f"{picture}.svg" in page

@@ -311,7 +311,8 @@ def summary() -> None:
     import pandas as pd
 
     prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
-    figures = read_json(Path("metrics/evaluate.json"), made_by="evaluate")
+    details = read_json(Path("metrics/evaluate_details.json"), made_by="evaluate")
+    figures = details["figures"]
     samples = Path("samples/names.csv")
     if not samples.is_file():
         raise ListError(f'{samples} not found; run "dvc repro sample"')
@@ -324,9 +325,9 @@ def summary() -> None:
     table.add_column("95 % interval")
 
     def row(label: str, key: str) -> None:
-        low, high = figures[f"{key}_low"], figures[f"{key}_high"]
+        value, low, high = (figures[key][part] for part in ("value", "low", "high"))
         interval = "too few names" if low is None else f"{low:.3f} to {high:.3f}"
-        table.add_row(label, f"{figures[key]:.3f}", interval)
+        table.add_row(label, f"{value:.3f}", interval)
 
     row("this model", "perplexity")
     row("its networks without the n-gram", "network_perplexity")
@@ -334,7 +335,7 @@ def summary() -> None:
     console.print()
     console.print(table)
     console.print(
-        f"\nA name it writes is new with probability {figures['novelty']:.3f} "
+        f"\nA name it writes is new with probability {figures['novelty']['value']:.3f} "
         f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
     )
     kind = "new names" if drawn["new"].all() else "names"

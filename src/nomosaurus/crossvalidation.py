@@ -13,7 +13,7 @@ from nomosaurus.corpus import name_hash
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import ListError
-from nomosaurus.evaluation import name_costs
+from nomosaurus.evaluation import event_costs, name_costs
 from nomosaurus.mixture import fit_mixture
 from nomosaurus.model import NameModel
 from nomosaurus.params import Recipe
@@ -98,5 +98,5 @@ def held_out_costs(
         histories = [training.epochs for training in of_fold]
         no_hashes = np.empty(0, dtype=np.uint64)
         model = NameModel(mixture, fold.vocabulary, fold.train, no_hashes, recipe, histories)
-        costs.append(name_costs(model, fold.test))
+        costs.append(name_costs(event_costs(model, fold.test)))
     return pd.concat(costs, ignore_index=True)

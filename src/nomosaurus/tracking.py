@@ -142,7 +142,9 @@ class ModelRun(Watcher):
                 if not output.is_file():
                     continue
                 if output.suffix == ".json":
-                    self.log_metrics(read_json(output, made_by=stage))
+                    content = read_json(output, made_by=stage)
+                    if not any(isinstance(value, dict | list) for value in content.values()):
+                        self.log_metrics(content)  # metrics, and not their details
                 self.log_files(output)
             mlflow.set_tag(f"dvc.stage.{stage}", "done before")
 
