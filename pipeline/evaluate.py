@@ -34,16 +34,18 @@ def main(
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    test = load_split(prepared, "test")
-    costs = name_costs(trained, test)
-    figures, length_table = evaluate(trained, costs, values.evaluate.bootstrap_samples, values.seed)
-    write_json(metrics, figures)
-    write_table(lengths, length_table)
-    shown = [explain(trained, name) for name in names_to_show(trained, test, costs)]
-    save_picture(draw_activations(shown), activations)
-    save_picture(draw_unrolled(shown[len(shown) // 2]), unrolled)
-    save_picture(draw_compact(shown[0]), compact)
     with tracking.model_run("evaluate", model, trained) as run:
+        test = load_split(prepared, "test")
+        costs = name_costs(trained, test)
+        figures, length_table = evaluate(
+            trained, costs, values.evaluate.bootstrap_samples, values.seed
+        )
+        write_json(metrics, figures)
+        write_table(lengths, length_table)
+        shown = [explain(trained, name) for name in names_to_show(trained, test, costs)]
+        save_picture(draw_activations(shown), activations)
+        save_picture(draw_unrolled(shown[len(shown) // 2]), unrolled)
+        save_picture(draw_compact(shown[0]), compact)
         run.log_params("evaluate", values.evaluate)
         run.log_metrics(figures)
         run.log_files(metrics, lengths, activations, unrolled, compact)
