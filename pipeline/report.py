@@ -29,19 +29,19 @@ def main(
     """Write the report from what the other stages found; the pictures are SVGs, in its order."""
     values = load_params(params)
     trained = load_model(model)
-    page = build_report(
-        trained,
-        model.read_bytes(),
-        read_json(prepared, made_by="prepare"),
-        read_json(training, made_by="train"),
-        read_json(details, made_by="evaluate"),
-        read_name_table(names, made_by="sample"),
-        {path.name: read_output(path, made_by="evaluate") for path in pictures},
-        values.evaluate,
-        values.sample,
-    )
-    write_text(report, page)
     with tracking.model_run("report", model, trained) as run:
+        page = build_report(
+            trained,
+            model.read_bytes(),
+            read_json(prepared, made_by="prepare"),
+            read_json(training, made_by="train"),
+            read_json(details, made_by="evaluate"),
+            read_name_table(names, made_by="sample"),
+            {path.name: read_output(path, made_by="evaluate") for path in pictures},
+            values.evaluate,
+            values.sample,
+        )
+        write_text(report, page)
         run.log_files(report)
 
 

@@ -439,7 +439,7 @@ def _strips(activations: "np.ndarray", units: int) -> list[str]:
 @one_line_errors()
 def info(model: ModelOption = DEFAULT_MODEL) -> None:
     """Say what a model file holds, and how it was trained."""
-    from nomosaurus.tracking import file_sha256
+    from nomosaurus.lineage import file_sha256
 
     trained = _load(model)
     recipe, mixture = trained.recipe, trained.mixture
@@ -523,6 +523,81 @@ def summary() -> None:
         "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
         "  learn your own list              set data.path in params.yaml, then make repro",
     )
+
+
+@app.command()
+@one_line_errors()
+def runs(
+    commit: Annotated[
+        str,
+        typer.Option(
+            help="Only runs of this commit (a hash, branch or tag): started there, or of the "
+            "model that its dvc.lock names."
+        ),
+    ] = "",
+    experiment: Annotated[str, typer.Option(help="Only runs of this DVC experiment.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the runs in MLflow, the latest first.
+
+    \b
+    Examples:
+      nomosaurus runs
+      nomosaurus runs --commit HEAD
+      nomosaurus runs --experiment gru
+    """
+    if commit and experiment:
+        raise typer.BadParameter("give --commit or --experiment, not both")
+    from nomosaurus.runs import recorded_runs
+
+    found = recorded_runs(commit, experiment)
+    if as_json:
+        for run in found:
+            print(json.dumps(asdict(run), ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "perplexity", "gain", "cell", "list", "commit", "", "started"):
+        is_number = heading in ("perplexity", "gain")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for run in found:
+        table.add_row(
+            run.name,
+            run.state.lower(),
+            *("" if x is None else f"{x:.3f}" for x in (run.perplexity, run.gain_nats)),
+            run.cell,
+            run.list,
+            run.commit[:7],
+            " ".join(["dirty"] * (run.dirty == "true") + ["tainted"] * bool(run.tainted)),
+            run.started,
+        )
+    _console().print(table)
+
+
+@app.command()
+@one_line_errors()
+def sync() -> None:
+    """Send MLflow what it missed while it was out of reach.
+
+    A stage does the same before it logs anything of its own.
+    """
+    from nomosaurus.runs import sync as send_what_was_missed
+
+    for line in send_what_was_missed() or ["nothing was missed"]:
+        print(line)
+
+
+@app.command()
+@one_line_errors()
+def backfill() -> None:
+    """Make the runs that MLflow lacks from what git and DVC hold.
+
+    For a store that is new: the checked-out commit's model and that of each DVC experiment
+    get a run with params, losses, figures, plots and samples.
+    """
+    from nomosaurus.backfill import backfill as make_missing_runs
+
+    for name, outcome in make_missing_runs():
+        print(f"{name}: {outcome}")
 
 
 NOT_PROMOTED = 3
