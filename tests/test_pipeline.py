@@ -1,10 +1,13 @@
 """The real stages, run by DVC on a small list in a clone of this checkout."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -176,7 +179,7 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 runs = mlflow.search_runs(experiment_names=["nomosaurus"], output_format="list")
 assert len(runs) == 1, runs
 run = runs[0]
-metrics = "train_nats/1 validation_nats/2 validation_nats perplexity novelty memory_gain_nats"
+metrics = "curve/train_nats curve/validation_nats validation_nats perplexity memory_gain_nats"
 for key in metrics.split():
     assert key in run.data.metrics, key
 for key in ("seed", "model.cell", "data.path", "evaluate.bootstrap_samples", "sample.temperature"):
@@ -187,7 +190,8 @@ names = {dataset.dataset.name: dataset.dataset.digest for dataset in run.inputs.
 assert set(names) == {"small.txt", "data/prepared"}, names
 assert open("dvc.lock").read().count(names["data/prepared"]) > 0
 folders = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-assert {"metrics", "plots", "samples"} <= folders, folders
+assert {"metrics", "plots", "samples", "lineage"} <= folders, folders
+assert "tainted" not in run.data.tags
 """
     succeed(finished, "python", "-W", "ignore", "-c", code)
 
@@ -199,11 +203,80 @@ import mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 runs = mlflow.search_runs(experiment_names=["nomosaurus"], output_format="list")
 rnn = [run for run in runs if run.data.params["model.cell"] == "rnn"]
-assert [run.info.run_name for run in rnn] == ["small-rnn"], runs
+assert [run.info.run_name for run in rnn] == ["rnn-16-2nets-small-small-rnn"], runs
 assert rnn[0].data.tags["dvc.experiment"] == "small-rnn"
 assert "perplexity" in rnn[0].data.metrics
 """
     succeed(project, "python", "-W", "ignore", "-c", code)
+
+
+def runs(folder: Path, *options: str) -> list[dict]:
+    return [
+        json.loads(line)
+        for line in succeed(folder, "nomosaurus", "runs", "--json", *options).splitlines()
+    ]
+
+
+def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
+    (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
+    network = Path("src/nomosaurus/network.py")
+    queued = hashlib.md5((project / network).read_bytes()).hexdigest()
+    cells = ["rnn", "gru", "lstm"]
+    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(cells)}"]
+    succeed(project, "dvc", "exp", "run", "--queue", *settings)
+    with (project / network).open("a") as file:
+        file.write('raise ImportError("edited after queueing")\n')
+    try:
+        succeed(project, "dvc", "queue", "start", "--jobs", "2")
+        for _ in range(600):
+            status = succeed(project, "dvc", "queue", "status")
+            if not re.search("Queued|Running", status):
+                break
+            time.sleep(1)
+    finally:
+        succeed(project, "dvc", "queue", "stop", "--kill")
+    assert status.count("Success") == 3, status
+    logs = [path.read_text() for path in project.glob(".dvc/tmp/exps/run/*/*.out")]
+    assert len(logs) == 3
+    assert not any("warning: MLflow" in log or "locked" in log for log in logs)
+    (project / network).write_bytes(
+        (project / network)
+        .read_bytes()
+        .replace(b'raise ImportError("edited after queueing")\n', b"")
+    )
+    found = runs(project)
+    assert sorted(run["cell"] for run in found) == sorted(cells)
+    for run in found:
+        assert run["state"] == "FINISHED"
+        assert run["perplexity"] > 1
+        assert runs(project, "--experiment", run["experiment"]) == [run]
+        lineage = next(project.glob(f"mlartifacts/{run['run_id']}/artifacts/lineage/train.json"))
+        assert json.loads(lineage.read_text())["inputs"][network.as_posix()] == queued
+    assert not list((project / ".runs").iterdir())
+
+
+def test_a_new_store_is_filled_from_git_and_dvc(project):
+    succeed(project, "dvc", "exp", "run", "-n", "other-seed", "-S", "seed=6")
+    succeed(project, "git", "checkout", "-q", ".")
+    before = {run["perplexity"] for run in runs(project)}
+    assert len(before) == 2
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / "mlartifacts")
+    said = succeed(project, "nomosaurus", "backfill")
+    assert "HEAD: has a run now" in said
+    assert "other-seed: has a run now" in said
+    found = runs(project)
+    assert {run["perplexity"] for run in found} == before
+    assert {run["state"] for run in found} == {"FINISHED"}
+    assert [run["experiment"] for run in runs(project, "--experiment", "other-seed")] == [
+        "other-seed"
+    ]
+    (head,) = runs(project, "--commit", "HEAD")
+    place = project / "mlartifacts" / head["run_id"] / "artifacts"
+    for name in ("metrics/evaluate.json", "plots/unrolled.svg", "samples/names.csv"):
+        assert (place / name).read_bytes() == (project / name).read_bytes()
+    assert "has its run" in succeed(project, "nomosaurus", "backfill")
+    assert len(runs(project)) == 2
 
 
 def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
@@ -218,9 +291,9 @@ def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
 import mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 (run,) = mlflow.search_runs(experiment_names=["nomosaurus-crossvalidation"], output_format="list")
-assert run.info.run_name == "3-fold 2x lstm-16", run.info.run_name
+assert run.info.run_name.startswith("3-fold-lstm-16-2nets-small-"), run.info.run_name
 assert run.data.params["crossvalidate.folds"] == "3"
-for key in ("perplexity", "gain_nats_low", "cpu_seconds"):
+for key in ("perplexity", "gain_nats", "cpu_seconds"):
     assert key in run.data.metrics, key
 """
     succeed(project, "python", "-W", "ignore", "-c", code)
