@@ -24,9 +24,8 @@ def main(params: Path, model: Path, names: Path) -> None:
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
     with tracking.model_run("sample", model, trained) as run:
-        request = Request(**values.sample.model_dump(exclude={"count"}))
         try:
-            drawn = trained.generate(values.sample.count, request)
+            drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
         except SamplingError as error:
             if not error.managed:
                 raise

@@ -105,12 +105,16 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
     save_model(path, model)
     (store / "metrics").mkdir()
     (store / "metrics/evaluate.json").write_text('{"perplexity": 4.5, "gain_nats_low": null}')
+    (store / "metrics/details.json").write_text('{"figures": {"perplexity": {"value": 4.5}}}')
     for name, md5 in ("evaluate", hashlib.md5(path.read_bytes()).hexdigest()), ("sample", "0"):
         (store / f"{name}.txt").write_text("x")
         lock = {
             "deps": [{"path": path.as_posix(), "md5": md5}],
             "params": {"params.yaml": {name: {"seed": 5}}},
-            "outs": [{"path": "metrics/evaluate.json", "md5": "1"}],
+            "outs": [
+                {"path": "metrics/details.json", "md5": "2"},
+                {"path": "metrics/evaluate.json", "md5": "1"},
+            ],
         }
         stages = json.loads((store / "dvc.lock").read_text())["stages"] if name == "sample" else {}
         (store / "dvc.lock").write_text(json.dumps({"stages": stages | {name: lock}}))
@@ -118,6 +122,15 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
         run.log_model(path)
     (run,) = runs()
     assert run.data.metrics["perplexity"] == 4.5
+    assert "figures" not in run.data.metrics
+
+    import mlflow
+
+    logged = mlflow.MlflowClient().list_artifacts(run.info.run_id, "metrics")
+    assert [artifact.path for artifact in logged] == [
+        "metrics/details.json",
+        "metrics/evaluate.json",
+    ]
     assert run.data.params["evaluate.seed"] == "5"
     assert "sample.seed" not in run.data.params  # that stage knew another model
 
@@ -213,7 +226,7 @@ import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{models[0].model_id}")
 request = pd.DataFrame({{"name": ["ana"]}})
 print(model.predict(request).iloc[0]["name"])
-drawn = model.predict(request, params={{"count": 7, "seed": 3}})
+drawn = model.predict(pd.DataFrame(), params={{"n": 7, "seed": 3, "new": True}})
 print(len(drawn), drawn["new"].all())
 """
     environment = os.environ | {

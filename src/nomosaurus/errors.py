@@ -44,6 +44,10 @@ class ArtifactError(NomosaurusError):
     """A file that an earlier stage should have written is missing or damaged."""
 
 
+class RegistryError(NomosaurusError):
+    """MLflow's model registry fails, or does not have what is asked for."""
+
+
 class DeviceError(NomosaurusError):
     """train.device asks for hardware that is not there."""
 

@@ -18,8 +18,9 @@ from ruamel.yaml.error import YAMLError
 from nomosaurus.errors import TrackingError
 
 MODEL_FILE = "models/model.safetensors"
-NOT_OUTPUTS = [  # what the pipeline itself rewrites makes no checkout dirty
-    f":(exclude){path}" for path in ("dvc.lock", "*/dvc.lock", "metrics", "plots", "samples")
+NOT_OUTPUTS = [  # what the pipeline rewrites, and the log of promotions, make no checkout dirty
+    f":(exclude){path}"
+    for path in ("dvc.lock", "*/dvc.lock", "metrics", "plots", "samples", "promotions.jsonl")
 ]
 MOST_PATCH = 1_000_000  # characters
 

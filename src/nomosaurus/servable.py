@@ -1,10 +1,16 @@
-"""The trained model as MLflow keeps it: what `serving` runs, with its schema and its needs."""
+"""What MLflow is told of a model that it is to serve: what may be asked, and what comes back.
+
+`serving` is the code that answers; MLflow runs it as a file of its own.
+"""
 
 import tempfile
 import warnings
 from pathlib import Path
 
-SERVING_NEEDS = (
+from nomosaurus.generation import Request
+
+CODE = Path(__file__).with_name("serving.py")
+NEEDS = (
     "mlflow",
     "numpy",
     "pandas",
@@ -15,17 +21,44 @@ SERVING_NEEDS = (
     "safetensors",
     "torch",
 )
-SERVING = Path(__file__).with_name("serving.py")
+"""The packages that the served model imports."""
+
+MOST_NAMES = 1_000
+"""Names that one request may ask for, and names that it may have scored."""
+
+MOST_DRAWS = 50_000
+"""Draws after which a request counts as one that is met too rarely to be served."""
+
+LONGEST_SCORED = 1_000
+"""Characters of a name that is scored; no list has longer ones (data.max_length)."""
+
+TYPES = {int: "long", float: "double", str: "string", bool: "boolean"}
+SETTINGS = (
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "prefix",
+    "min_length",
+    "max_length",
+    "min_distance",
+    "new",
+    "unique",
+)
+"""The fields of `Request` that a client may set; `given` too, empty for none. Not `match` and
+`avoid`: a pattern from a stranger may take any time."""
 
 
 def log_servable_model(path: Path, run_id: str) -> None:
-    """Log a model file as a model of the run, in the experiment that is set."""
+    """Log a model file and this package's code to a run; no pickle among them."""
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
+    defaults = Request()
+    settings = {name: getattr(defaults, name) for name in SETTINGS} | {"given": ""}
     signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "name")]),
+        inputs=Schema([ColSpec("string", "name", required=False)]),
         outputs=Schema(
             [
                 ColSpec("string", "name"),
@@ -37,18 +70,8 @@ def log_servable_model(path: Path, run_id: str) -> None:
         ),
         params=ParamSchema(
             [
-                ParamSpec("count", "long", 0),
-                ParamSpec("seed", "long", 0),
-                ParamSpec("temperature", "double", 1.0),
-                ParamSpec("top_k", "long", 0),
-                ParamSpec("top_p", "double", 1.0),
-                ParamSpec("prefix", "string", ""),
-                ParamSpec("min_length", "long", 1),
-                ParamSpec("max_length", "long", 0),
-                ParamSpec("match", "string", ""),
-                ParamSpec("min_distance", "long", 0),
-                ParamSpec("new", "boolean", True),
-                ParamSpec("unique", "boolean", True),
+                ParamSpec("n", "long", 0),
+                *(ParamSpec(name, TYPES[type(value)], value) for name, value in settings.items()),
             ]
         ),
     )
@@ -56,7 +79,7 @@ def log_servable_model(path: Path, run_id: str) -> None:
         # A copy without compiled files, so that equal code gives equal artifacts.
         package = Path(folder) / "nomosaurus"
         package.mkdir()
-        for module in SERVING.parent.glob("*.py"):
+        for module in CODE.parent.glob("*.py"):
             (package / module.name).write_bytes(module.read_bytes())
         with warnings.catch_warnings():
             # MLflow wants an input example, and would run the model on it to log it.
@@ -67,7 +90,7 @@ def log_servable_model(path: Path, run_id: str) -> None:
                 name="model",
                 flavor=mlflow.pyfunc,
                 run_id=run_id,
-                python_model=str(SERVING),
+                python_model=str(CODE),
                 artifacts={"model": str(path)},
                 code_paths=[str(package)],
                 signature=signature,
@@ -79,4 +102,4 @@ def _requirements() -> list[str]:
     """What the served model needs, at the versions in use."""
     from importlib.metadata import version
 
-    return [f"{name}=={version(name).split('+')[0]}" for name in SERVING_NEEDS]
+    return [f"{name}=={version(name).split('+')[0]}" for name in NEEDS]

@@ -301,7 +301,7 @@ class Sender:
     def _send_file(self, events: list[dict[str, Any]]) -> None:
         for event in events:
             path = self._journal.file(event)
-            self._client.log_artifact(self._run_id, str(path), event["folder"])
+            self._client.log_artifact(self._run_id, str(path), event["folder"] or None)
 
     def _send_text(self, events: list[dict[str, Any]]) -> None:
         for event in events:

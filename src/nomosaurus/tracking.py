@@ -93,7 +93,7 @@ class ModelRun(Watcher):
             self._log("note", heading="On names it never saw", text=_figures(metrics))
 
     def log_files(self, *paths: Path) -> None:
-        """Files as artifacts, each under the name of its folder."""
+        """Files as artifacts, each under the name of its folder; at the top if it has none."""
         for path in paths:
             self._journal.add_file(path, path.parent.name)
 
@@ -135,15 +135,15 @@ class ModelRun(Watcher):
             for section, values in locked.get("params", {}).get("params.yaml", {}).items():
                 if isinstance(values, dict) and section == stage:
                     self._log("params", values=_flat(section, values))
-            for path in (root / entry["path"] for entry in outs):
-                if not path.is_file() or path.relative_to(root).as_posix() == lineage.MODEL_FILE:
+            for out in (Path(entry["path"]) for entry in outs):
+                if not (root / out).is_file() or out.as_posix() == lineage.MODEL_FILE:
                     continue
-                if path.parent.name == "metrics" and path.stem == stage:
-                    self.log_metrics(read_json(path, made_by=stage))
-                if path.parent.name == "samples":
-                    self.log_names(path)
+                if out.parent.name == "metrics" and out.stem == stage:
+                    self.log_metrics(read_json(root / out, made_by=stage))
+                if out.parent.name == "samples":
+                    self.log_names(root / out)
                 else:
-                    self.log_files(path)
+                    self._journal.add_file(root / out, out.parent.name)
             self._log("tags", values={f"dvc.stage.{stage}": "done before"})
 
     def _log_epochs(self, epochs: list[Epoch]) -> None:
