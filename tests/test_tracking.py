@@ -241,6 +241,13 @@ print(len(drawn), drawn["new"].all())
     assert not list((store / "mlartifacts").rglob("*.pkl"))
 
 
+def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
+    with tracking.training_run("train", make_model().recipe, "f1"):
+        pass
+    (run,) = runs()
+    assert 50 < run.data.metrics["system/process_memory_megabytes"] < 10_000
+
+
 def test_a_failed_stage_leaves_a_failed_run(store):
     model = make_model()
     with pytest.raises(ZeroDivisionError), tracking.training_run("train", model.recipe, "f1"):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from nomosaurus import lineage
 from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.files import main_checkout
 from nomosaurus.journal import Journal
@@ -101,6 +102,33 @@ def search(condition: str, experiments: Iterable[str] = (EXPERIMENT,)) -> list["
 def find_run_of_model(sha256: str) -> "Run | None":
     """The run that holds a model with this content."""
     return next(iter(search(f"tags.{MODEL_TAG} = '{sha256}'")), None)
+
+
+def with_commit(run: "Run") -> "Run":
+    """A run of a checkout with changes, now that these are committed; else the run as it is."""
+    tags = run.data.tags
+    if tags.get("git.dirty") != "true":
+        return run
+    commit = lineage.commit_of_model(tags.get(MODEL_MD5_TAG, ""))
+    if not commit:
+        return run
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for key, value in commit_tags(commit, dirty=False).items():
+        client.set_tag(run.info.run_id, key, value)
+    return client.get_run(run.info.run_id)
+
+
+def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
+    """How a run says from which commit it comes; nothing where there is no git."""
+    if not commit:
+        return {}
+    return {
+        "git.commit": commit,
+        "git.dirty": str(dirty).lower(),
+        "mlflow.source.git.commit": commit,
+    }
 
 
 def send_left_over(root: Path) -> Iterator[str]:

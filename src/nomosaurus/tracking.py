@@ -25,8 +25,16 @@ from nomosaurus.files import main_checkout, read_json
 from nomosaurus.journal import Journal
 from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
-from nomosaurus.store import CROSSVALIDATION, EXPERIMENT, Sender, in_one_line, send_left_over
+from nomosaurus.store import (
+    CROSSVALIDATION,
+    EXPERIMENT,
+    Sender,
+    commit_tags,
+    in_one_line,
+    send_left_over,
+)
 from nomosaurus.training import Epoch, Watcher
+from nomosaurus.usage import usage
 
 JOURNALS = ".runs"
 SECONDS_BETWEEN_SENDS = 1.0
@@ -61,6 +69,7 @@ class ModelRun(Watcher):
         if number == 0:
             self._log_epochs([epoch])
         if time.monotonic() >= self._next_send:  # a slow server does not slow training down
+            self._log_usage()
             self._send()
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
@@ -154,6 +163,9 @@ class ModelRun(Watcher):
             }
             self._log("metrics", values=losses, step=epoch.number)
 
+    def _log_usage(self) -> None:
+        self._log("metrics", values=usage(), step=int(time.time()))
+
     def _log(self, kind: str, **content: Any) -> None:
         self._journal.add(kind, **content)
 
@@ -182,6 +194,7 @@ class ModelRun(Watcher):
 
     def _end(self, status: str) -> bool:
         """Send the rest; whether MLflow has all."""
+        self._log_usage()
         self._log("end", status=status)
         self._send()
         if self._has_failed:
@@ -313,11 +326,7 @@ def _first_words(
     params = {"seed": str(recipe.seed)}
     for section in ("data", "model", "train"):
         params |= _flat(section, getattr(recipe, section).model_dump())
-    commit = origin["commit"]
-    tags = {
-        "git.commit": commit,
-        "git.dirty": str(origin["dirty"]).lower() if commit else "",
-        "mlflow.source.git.commit": commit,
+    tags = commit_tags(origin["commit"], dirty=origin["dirty"]) | {
         "mlflow.source.name": f"pipeline/{origin['stage']}.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
