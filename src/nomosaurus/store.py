@@ -199,13 +199,15 @@ def with_section(note: str, heading: str, text: str) -> str:
 class Sender:
     """Brings one journal's run in MLflow up to what the journal holds.
 
-    What MLflow has already is left as it is. So a journal may be sent again from its
+    What MLflow has already is left as it is, and so is an event where the run has the tag that
+    its `unless` names. So a journal may be sent again from its
     beginning, whatever became of an earlier attempt, and in any order with others.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._sent = 0  # events
+        self._tags: dict[str, str] = {}
         self._client: MlflowClient | None = None
         self._steps: dict[str, set[int]] = {}
 
@@ -222,7 +224,8 @@ class Sender:
                 rest = islice(events, self._sent, None)
                 kind, group = next(groupby(rest, key=itemgetter("event")))
                 together = list(group)
-                start_again = getattr(self, f"_send_{kind}")(together)
+                wanted = [event for event in together if event.get("unless") not in self._tags]
+                start_again = wanted and getattr(self, f"_send_{kind}")(wanted)
                 self._sent = 0 if start_again else self._sent + len(together)
 
     def _send_start(self, events: list[dict[str, Any]]) -> None:
