@@ -137,6 +137,22 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
     assert "dvc.stage.sample" not in run.data.tags
 
 
+def test_a_model_from_the_cache_keeps_what_auto_came_to(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    lock = {
+        "outs": [{"path": path.as_posix(), "md5": dvc_md5(path)}],
+        "params": {"params.yaml": {"train": {"patience": "auto"}}},
+    }
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"train": lock}}))
+    with tracking.model_run("evaluate", path, model):
+        pass
+    (run,) = runs()
+    assert run.data.params["train.patience"] == str(model.recipe.train.patience)
+    assert "train.patience" not in run.data.tags
+
+
 def test_what_a_stage_logged_itself_is_not_logged_as_done_before(store):
     model = make_model()
     path = Path("models/model.safetensors")

@@ -144,9 +144,9 @@ class ModelRun(Watcher):
             if files.get(lineage.MODEL_FILE) != md5:
                 continue
             self._unless = f"dvc.stage.{stage}"
-            for section, values in locked.get("params", {}).get("params.yaml", {}).items():
-                if isinstance(values, dict) and section == stage:
-                    self._log("params", values=_flat(section, values))
+            params = locked.get("params", {}).get("params.yaml", {})
+            if stage in params and stage != "train":  # whose settled values the model has
+                self._log("params", values=_flat(stage, params[stage]))
             for out in (Path(entry["path"]) for entry in outs):
                 if not (root / out).is_file() or out.as_posix() == lineage.MODEL_FILE:
                     continue
