@@ -53,7 +53,7 @@ def test_a_file_keeps_the_content_it_had(tmp_path):
     source.parent.mkdir()
     source.write_text("before")
     journal = Journal.start(tmp_path / "runs")
-    journal.add_file(source, "metrics")
+    journal.add("file", path=journal.keep(source, "metrics"))
     source.write_text("after")
     assert journal.file(journal.events[0]).read_text() == "before"
     assert journal.file(journal.events[0]).name == "train.json"
@@ -89,7 +89,7 @@ def test_on_a_full_disk_the_events_are_still_in_memory(tmp_path, full_disk):
     source = tmp_path / "names.csv"
     journal = Journal.start(tmp_path / "runs")
     journal.add("a")
-    journal.add_file(source, "samples")
+    journal.add("file", path=journal.keep(source, "samples"))
     assert kinds(journal) == ["a", "file"]
     assert journal.problem.errno == errno.ENOSPC
     assert journal.file(journal.events[1]) == source

@@ -124,6 +124,38 @@ def test_the_model_of_a_commit_is_the_one_its_lock_names(checkout):
     assert lineage.model_at("HEAD~1") == ""
 
 
+def commit_lock(deps: list[str], **params: object) -> None:
+    """Commit all, with a lock that says what the model `abc` was made of."""
+    stage = {
+        "deps": [{"path": path, "md5": lineage.dvc_md5(Path(path))} for path in deps],
+        "params": {"params.yaml": params},
+        "outs": [{"path": lineage.MODEL_FILE, "md5": "abc"}],
+    }
+    Path("dvc.lock").write_text(json.dumps({"stages": {"train": stage}}))
+    run("add", "-A")
+    run("commit", "-qm", "lock")
+
+
+def test_a_commit_vouches_for_the_model_that_its_lock_makes_of_what_it_holds(checkout):
+    Path("code/a.py").write_text("new")
+    commit_lock(["code"], **{"train.rate": 0.5})
+    assert lineage.commit_of_model("abc") == lineage.head() != ""
+    assert lineage.commit_of_model("abd") == lineage.commit_of_model("") == ""
+    Path("metrics/train.json").write_text("an output may change")
+    assert lineage.commit_of_model("abc")
+    Path("code/a.py").write_text("newer")
+    assert lineage.commit_of_model("abc") == ""
+    run("commit", "-qam", "a change that the lock does not know")
+    assert lineage.commit_of_model("abc") == ""
+
+
+def test_a_commit_does_not_vouch_for_a_model_of_other_params(checkout):
+    commit_lock([], **{"train.rate": 0.4})
+    assert lineage.commit_of_model("abc") == ""
+    commit_lock([], **{"train.rate": 0.5})
+    assert lineage.commit_of_model("abc")
+
+
 def test_outside_of_a_checkout_nothing_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

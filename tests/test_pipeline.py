@@ -292,6 +292,22 @@ def test_a_new_store_is_filled_from_git_and_dvc(project):
     assert len(runs(project)) == 2
 
 
+def test_a_run_made_before_its_commit_counts_as_clean_once_that_holds_it(project):
+    def origin() -> str:
+        report = command(project, "nomosaurus", "promote", "--json")
+        (check,) = [c for c in json.loads(report.stdout)["checks"] if c["rule"] == "a clean commit"]
+        return check["found"]
+
+    set_params(project, seed=7)
+    succeed(project, "dvc", "repro")
+    assert "changes that were not committed" in origin()
+    succeed(project, "git", "commit", "-qam", "another seed")
+    head = succeed(project, "git", "rev-parse", "HEAD").strip()
+    assert origin() == f"trained from commit {head[:7]}"
+    (run,) = runs(project, "--commit", "HEAD")
+    assert (run["commit"], run["dirty"]) == (head, "false")
+
+
 def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
     stage = "experiments/dvc.yaml:crossvalidate"
     said = succeed(project, "dvc", "repro", stage)

@@ -133,6 +133,41 @@ def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
     ]
     assert run.data.params["evaluate.seed"] == "5"
     assert "sample.seed" not in run.data.params  # that stage knew another model
+    assert run.data.tags["dvc.stage.evaluate"] == "done before"
+    assert "dvc.stage.sample" not in run.data.tags
+
+
+def test_a_model_from_the_cache_keeps_what_auto_came_to(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    lock = {
+        "outs": [{"path": path.as_posix(), "md5": dvc_md5(path)}],
+        "params": {"params.yaml": {"train": {"patience": "auto"}}},
+    }
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"train": lock}}))
+    with tracking.model_run("evaluate", path, model):
+        pass
+    (run,) = runs()
+    assert run.data.params["train.patience"] == str(model.recipe.train.patience)
+    assert "train.patience" not in run.data.tags
+
+
+def test_what_a_stage_logged_itself_is_not_logged_as_done_before(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    lock = {"deps": [{"path": path.as_posix(), "md5": dvc_md5(path)}], "outs": [{"path": "a.txt"}]}
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"evaluate": lock}}))
+    (store / "a.txt").write_text("one")
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_files(Path("a.txt"))
+    (store / "a.txt").write_text("two")
+    with tracking.model_run("sample", path, model):
+        pass
+    (run,) = runs()
+    assert run.data.tags["dvc.stage.evaluate"] == "done"
+    assert artifact(run, "a.txt") == "one"
 
 
 def test_a_run_is_named_after_what_differs(store, monkeypatch):
@@ -239,6 +274,13 @@ print(len(drawn), drawn["new"].all())
     )
     assert result.stdout.splitlines()[-2:] == ["ana", "7 True"], result.stderr
     assert not list((store / "mlartifacts").rglob("*.pkl"))
+
+
+def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
+    with tracking.training_run("train", make_model().recipe, "f1"):
+        pass
+    (run,) = runs()
+    assert 50 < run.data.metrics["system/process_memory_megabytes"] < 10_000
 
 
 def test_a_failed_stage_leaves_a_failed_run(store):

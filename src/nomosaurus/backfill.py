@@ -11,7 +11,7 @@ from pathlib import Path
 from nomosaurus import lineage, tracking
 from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.model_file import load_model
-from nomosaurus.store import MODEL_MD5_TAG, failures_in_one_line, open_store, search
+from nomosaurus.store import MODEL_MD5_TAG, failures_in_one_line, open_store, search, with_commit
 
 
 def backfill() -> Iterator[tuple[str, str]]:
@@ -33,7 +33,8 @@ def _backfill() -> Iterator[tuple[str, str]]:
         md5 = lineage.model_at(commit) if commit else ""
         if not md5:
             yield name, "has no model in its dvc.lock"
-        elif search(f"tags.{MODEL_MD5_TAG} = '{md5}'"):
+        elif found := search(f"tags.{MODEL_MD5_TAG} = '{md5}'"):
+            with_commit(found[0])
             yield name, "has its run"
         else:
             try:

@@ -76,17 +76,20 @@ class Journal:
         except OSError as error:
             self.problem = error
 
-    def add_file(self, source: Path, folder: str) -> None:
-        """Add an artifact: a copy of a file, to be found under its name in `folder`."""
-        self.add("file", path=self._keep(source, folder), folder=folder)
+    def keep(self, source: Path, folder: str) -> str:
+        """Copy a file; returns the `path` for an event, which `file` understands.
 
-    def add_model(self, source: Path, sha256: str, md5: str) -> None:
-        """Add a trained model: a copy of its file, and its hashes."""
-        self.add("model", path=self._keep(source, "model"), sha256=sha256, md5=md5)
-
-    def add_text(self, text: str, name: str, folder: str) -> None:
-        """Add an artifact with this text, to be found under `name` in `folder`."""
-        self.add("text", text=text, name=name, folder=folder)
+        Where the disk is full, that is the file's own.
+        """
+        kept = Path("files", folder, source.name)
+        if not self.problem:
+            try:
+                (self.folder / kept).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, self.folder / kept)
+                return kept.as_posix()
+            except OSError as error:
+                self.problem = error
+        return str(source.resolve())
 
     def file(self, event: dict[str, Any]) -> Path:
         """Where the file lies that an event names."""
@@ -100,18 +103,6 @@ class Journal:
     def close(self) -> None:
         """Let it go, for another process to send."""
         self._lock.release()
-
-    def _keep(self, source: Path, folder: str) -> str:
-        """Copy a file into the journal; its path there, or where the disk is full, its own."""
-        kept = Path("files", folder, source.name)
-        if not self.problem:
-            try:
-                (self.folder / kept).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, self.folder / kept)
-                return kept.as_posix()
-            except OSError as error:
-                self.problem = error
-        return str(source.resolve())  # `file` leaves an absolute path as it is
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

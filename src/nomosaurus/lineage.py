@@ -164,6 +164,30 @@ def model_at(commit: str) -> str:
     return hashes(outs).get(MODEL_FILE, "")
 
 
+def commit_of_model(md5: str) -> str:
+    """The checked-out commit, if a model follows from what it holds; else empty.
+
+    A pipeline usually runs before its result is committed. The commit vouches for the model
+    if nothing but outputs was changed since, its dvc.lock names the model, and what lies here
+    is what that lock says the model was made of.
+
+    Args:
+        md5: DVC's hash of the model.
+    """
+    commit = head()
+    stages = locked_stages(commit) if commit and not changes() else {}
+    prepare, train = stages.get("prepare", {}), stages.get("train", {})
+    if not md5 or hashes(train.get("outs", [])).get(MODEL_FILE) != md5:
+        return ""
+    deps = hashes(prepare.get("deps", []) + train.get("deps", []))
+    params = _read_yaml(_text(Path("params.yaml")))
+    locked = train.get("params", {}).get("params.yaml", {})
+    is_same = all(dvc_md5(Path(path)) == locked_md5 for path, locked_md5 in deps.items()) and all(
+        _value(params, key) == value for key, value in locked.items()
+    )
+    return commit if is_same else ""
+
+
 def stage_address(stage: str) -> str:
     """How DVC, which runs this process, addresses the stage; else its name."""
     return os.environ.get("DVC_STAGE") or stage

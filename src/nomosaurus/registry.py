@@ -35,7 +35,7 @@ from nomosaurus.promotion import (
     names_sha256,
     num_learnt,
 )
-from nomosaurus.store import MODEL_TAG, find_run_of_model, open_store
+from nomosaurus.store import MODEL_TAG, find_run_of_model, open_store, with_commit
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -101,6 +101,7 @@ class Registry:
                     f"{model_path} has no run in this MLflow store; "
                     'run "dvc repro --force evaluate", which makes one'
                 )
+            run = with_commit(run)
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(
@@ -109,6 +110,8 @@ class Registry:
             number = versions[0].version if versions else self._new_version(run, sha256)
             if int(number) != self._champion_number():
                 self._client.set_model_version_tag(self.name, number, TEST_TAG, test_sha256)
+                commit = run.data.tags.get(COMMIT_TAG, "")
+                self._client.set_model_version_tag(self.name, number, COMMIT_TAG, commit)
                 self._client.set_registered_model_alias(self.name, CHALLENGER, number)
             tags = run.data.tags
             tainted = tags.get("tainted", "")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from nomosaurus import lineage
 from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.files import main_checkout
 from nomosaurus.journal import Journal
@@ -103,6 +104,33 @@ def find_run_of_model(sha256: str) -> "Run | None":
     return next(iter(search(f"tags.{MODEL_TAG} = '{sha256}'")), None)
 
 
+def with_commit(run: "Run") -> "Run":
+    """A run of a checkout with changes, now that these are committed; else the run as it is."""
+    tags = run.data.tags
+    if tags.get("git.dirty") != "true":
+        return run
+    commit = lineage.commit_of_model(tags.get(MODEL_MD5_TAG, ""))
+    if not commit:
+        return run
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for key, value in commit_tags(commit, dirty=False).items():
+        client.set_tag(run.info.run_id, key, value)
+    return client.get_run(run.info.run_id)
+
+
+def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
+    """How a run says from which commit it comes; nothing where there is no git."""
+    if not commit:
+        return {}
+    return {
+        "git.commit": commit,
+        "git.dirty": str(dirty).lower(),
+        "mlflow.source.git.commit": commit,
+    }
+
+
 def send_left_over(root: Path) -> Iterator[str]:
     """Send what journals of ended processes hold, the oldest first.
 
@@ -171,13 +199,15 @@ def with_section(note: str, heading: str, text: str) -> str:
 class Sender:
     """Brings one journal's run in MLflow up to what the journal holds.
 
-    What MLflow has already is left as it is. So a journal may be sent again from its
+    What MLflow has already is left as it is, and so is an event where the run has the tag that
+    its `unless` names. So a journal may be sent again from its
     beginning, whatever became of an earlier attempt, and in any order with others.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._sent = 0  # events
+        self._tags: dict[str, str] = {}
         self._client: MlflowClient | None = None
         self._steps: dict[str, set[int]] = {}
 
@@ -194,7 +224,8 @@ class Sender:
                 rest = islice(events, self._sent, None)
                 kind, group = next(groupby(rest, key=itemgetter("event")))
                 together = list(group)
-                start_again = getattr(self, f"_send_{kind}")(together)
+                wanted = [event for event in together if event.get("unless") not in self._tags]
+                start_again = wanted and getattr(self, f"_send_{kind}")(wanted)
                 self._sent = 0 if start_again else self._sent + len(together)
 
     def _send_start(self, events: list[dict[str, Any]]) -> None:

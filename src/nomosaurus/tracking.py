@@ -25,8 +25,16 @@ from nomosaurus.files import main_checkout, read_json
 from nomosaurus.journal import Journal
 from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
-from nomosaurus.store import CROSSVALIDATION, EXPERIMENT, Sender, in_one_line, send_left_over
+from nomosaurus.store import (
+    CROSSVALIDATION,
+    EXPERIMENT,
+    Sender,
+    commit_tags,
+    in_one_line,
+    send_left_over,
+)
 from nomosaurus.training import Epoch, Watcher
+from nomosaurus.usage import usage
 
 JOURNALS = ".runs"
 SECONDS_BETWEEN_SENDS = 1.0
@@ -49,6 +57,7 @@ class ModelRun(Watcher):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._sender = Sender(journal)
+        self._unless = ""  # a tag of the run; where it has it, what is said goes without saying
         self._next_send = 0.0
         self._has_failed = False
 
@@ -60,7 +69,8 @@ class ModelRun(Watcher):
         """
         if number == 0:
             self._log_epochs([epoch])
-        if time.monotonic() >= self._next_send:  # a slow server does not slow training down
+        if time.monotonic() >= self._next_send:
+            self._log_usage()
             self._send()
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
@@ -95,14 +105,14 @@ class ModelRun(Watcher):
     def log_files(self, *paths: Path) -> None:
         """Files as artifacts, each under the name of its folder; at the top if it has none."""
         for path in paths:
-            self._journal.add_file(path, path.parent.name)
+            self._log_file(path, path.parent.name)
 
     def log_names(self, path: Path) -> None:
         """A table of names with their scores: as a file, as the UI's table, and the first ten."""
         self.log_files(path)
         table = pd.read_csv(path, keep_default_na=False, dtype={"name": str})
         folder, name = path.parent.name, f"{path.stem}.json"
-        self._journal.add_text(table.to_json(orient="split", index=False), name, folder)
+        self._log_text(table.to_json(orient="split", index=False), name, folder)
         self._log("tags", values={TABLE_TAG: json.dumps([_table(f"{folder}/{name}")])})
         self._log("note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE)))
 
@@ -115,10 +125,10 @@ class ModelRun(Watcher):
         self._log_model_and_outputs(path, lineage.locked_stages(), Path())
 
     def _log_model_and_outputs(self, path: Path, stages: Mapping[str, Any], root: Path) -> None:
-        """The model, and what stages made of this very model before, since DVC skips them then.
+        """The model, and what stages that are not in the run made of this very model before.
 
-        So it is in a fresh clone: dvc.lock and the metrics are in git, and training gives the
-        model that they speak of.
+        DVC skips them. So it is in a fresh clone: dvc.lock and the metrics are in git, and
+        training gives the model that they speak of.
 
         Args:
             path: The model file.
@@ -126,15 +136,17 @@ class ModelRun(Watcher):
             root: The folder in which the stages' outputs lie.
         """
         md5 = lineage.dvc_md5(path)
-        self._journal.add_model(path, lineage.file_sha256(path), md5)
+        kept = self._journal.keep(path, "model")
+        self._log("model", path=kept, sha256=lineage.file_sha256(path), md5=md5)
         for stage, locked in stages.items():
             outs = locked.get("outs", [])
             files = lineage.hashes(locked.get("deps", [])) | lineage.hashes(outs)
             if files.get(lineage.MODEL_FILE) != md5:
                 continue
-            for section, values in locked.get("params", {}).get("params.yaml", {}).items():
-                if isinstance(values, dict) and section == stage:
-                    self._log("params", values=_flat(section, values))
+            self._unless = f"dvc.stage.{stage}"
+            params = locked.get("params", {}).get("params.yaml", {})
+            if stage in params and stage != "train":  # whose settled values the model has
+                self._log("params", values=_flat(stage, params[stage]))
             for out in (Path(entry["path"]) for entry in outs):
                 if not (root / out).is_file() or out.as_posix() == lineage.MODEL_FILE:
                     continue
@@ -143,8 +155,9 @@ class ModelRun(Watcher):
                 if out.parent.name == "samples":
                     self.log_names(root / out)
                 else:
-                    self._journal.add_file(root / out, out.parent.name)
-            self._log("tags", values={f"dvc.stage.{stage}": "done before"})
+                    self._log_file(root / out, out.parent.name)
+            self._log("tags", values={self._unless: "done before"})
+            self._unless = ""
 
     def _log_epochs(self, epochs: list[Epoch]) -> None:
         for epoch in epochs:
@@ -154,25 +167,34 @@ class ModelRun(Watcher):
             }
             self._log("metrics", values=losses, step=epoch.number)
 
+    def _log_usage(self) -> None:
+        self._log("metrics", values=usage(), step=int(time.time()))
+
+    def _log_file(self, path: Path, folder: str) -> None:
+        self._log("file", path=self._journal.keep(path, folder), folder=folder)
+
+    def _log_text(self, text: str, name: str, folder: str) -> None:
+        self._log("text", text=text, name=name, folder=folder)
+
     def _log(self, kind: str, **content: Any) -> None:
-        self._journal.add(kind, **content)
+        self._journal.add(kind, **content, **({"unless": self._unless} if self._unless else {}))
 
     def _send(self) -> None:
         """Send what came since the last time, and first what earlier stages could not."""
-        if self._has_failed:
-            return
-        is_first = not self._next_send  # which takes longer: MLflow is imported
         began = time.monotonic()
+        is_first = not self._next_send  # which takes longer: MLflow is imported
         try:
             if is_first:
                 for line in send_left_over(main_checkout() / JOURNALS):
                     print(f"MLflow: {line}", file=sys.stderr)
-            self._sender.send()
+            if not self._has_failed:
+                self._sender.send()
         except Exception as error:  # whatever a store may do, the stage goes on
             self._has_failed = True
             print(f"warning: MLflow failed ({in_one_line(error)}); {self._fate()}", file=sys.stderr)
         now = time.monotonic()
         took = 0.0 if is_first else now - began
+        # A slow server does not slow training down.
         self._next_send = now + max(SECONDS_BETWEEN_SENDS, took / MOST_TIME_SENDING)
 
     def _fate(self) -> str:
@@ -182,6 +204,7 @@ class ModelRun(Watcher):
 
     def _end(self, status: str) -> bool:
         """Send the rest; whether MLflow has all."""
+        self._log_usage()
         self._log("end", status=status)
         self._send()
         if self._has_failed:
@@ -257,7 +280,7 @@ def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> It
     run._log("start", experiment=experiment, key=key, name=name, **words)
     run._log("tags", values={f"dvc.stage.{stage}": "done"})
     if patch:
-        run._journal.add_text(patch, f"{stage}.patch", "lineage")
+        run._log_text(patch, f"{stage}.patch", "lineage")
     status = "FAILED"
     try:
         yield run
@@ -270,7 +293,7 @@ def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> It
         outputs = lineage.stage_outputs(address)
         origin |= {"inputs": inputs, "changed_meanwhile": changed, "outputs": outputs}
         text = json.dumps(origin, indent=2, ensure_ascii=False, default=str)
-        run._journal.add_text(text, f"{stage}.json", "lineage")
+        run._log_text(text, f"{stage}.json", "lineage")
         run._log("tainted", stage=stage, changed=changed)
         run._end(status)
 
@@ -313,11 +336,7 @@ def _first_words(
     params = {"seed": str(recipe.seed)}
     for section in ("data", "model", "train"):
         params |= _flat(section, getattr(recipe, section).model_dump())
-    commit = origin["commit"]
-    tags = {
-        "git.commit": commit,
-        "git.dirty": str(origin["dirty"]).lower() if commit else "",
-        "mlflow.source.git.commit": commit,
+    tags = commit_tags(origin["commit"], dirty=origin["dirty"]) | {
         "mlflow.source.name": f"pipeline/{origin['stage']}.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
