@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -53,8 +54,8 @@ def _titled(title: str, height_ratios: Sequence[float] = (1,)) -> tuple[Figure, 
     return figure, list(panels)
 
 
-def _whole_numbers(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def _whole_numbers(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def draw_learning_curve(histories: Sequence[Sequence[Epoch]]) -> Figure:
@@ -79,7 +80,7 @@ def draw_learning_curve(histories: Sequence[Sequence[Epoch]]) -> Figure:
             axes.set_title(f"a line for each of {len(histories)} networks", loc="left")
         axes.set(xlabel="epoch", ylabel="nats per character")
         axes.legend(frameon=False)
-        _whole_numbers(axes)
+        _whole_numbers(axes.xaxis)
     return figure
 
 
@@ -95,7 +96,7 @@ def draw_lengths(table: pd.DataFrame) -> Figure:
         axes.set(xlabel="characters", ylabel="share of names")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(frameon=False)
-        _whole_numbers(axes)
+        _whole_numbers(axes.xaxis)
     return figure
 
 
@@ -148,7 +149,7 @@ def draw_calibration(table: pd.DataFrame, error: Estimate) -> Figure:
             capsize=3,
             label="held-out names, 95 % interval",
         )
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="likeliest character came")
+        axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel="likeliest character came")
         axes.set_title(
             f"expected error {error.value:.3f}; by chance alone {error.floor:.3f}", loc="left"
         )
@@ -157,6 +158,7 @@ def draw_calibration(table: pd.DataFrame, error: Estimate) -> Figure:
         width = 1 / BINS
         counts.bar(table["up_to"] - width / 2, table["events"], 0.9 * width, color=GREY)
         counts.set(xlabel="confidence in the likeliest next character", ylabel="characters")
+        _whole_numbers(counts.yaxis)
         counts.xaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
@@ -172,5 +174,6 @@ def draw_positions(table: pd.DataFrame) -> Figure:
         axes.legend(frameon=False)
         names.bar(place, table["names"], 0.9, color=GREY)
         names.set(xlabel="place in the name, its end included", ylabel="names")
-        _whole_numbers(names)
+        _whole_numbers(names.xaxis)
+        _whole_numbers(names.yaxis)
     return figure
