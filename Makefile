@@ -5,18 +5,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PORT ?= 5000
+CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro crossvalidate experiments test lint ui lock clean
+.PHONY: help repro crossvalidate experiments test lint ui serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample; then a summary
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
 	@$(BIN)/nomosaurus summary
 
@@ -39,6 +40,18 @@ ui: $(READY) ## Serve the MLflow UI on this project's store, on port 5000 (PORT=
 			$(BIN)/mlflow ui --port $(PORT) \
 			--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}";; esac
 
+serve: PORT = 5001
+serve: $(READY) ## Answer requests for names and scores with the champion, on port 5001 (PORT=n for another)
+	@printf '%s\n' 'This serves the champion, which "$(BIN)/nomosaurus promote" chooses; Ctrl-C ends it.' \
+		'Once it runs, ask it for five names, or for the scores of two:' \
+		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [], \"params\": {\"n\": 5, \"new\": true}}'" \
+		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [\"diplosaurio\", \"gigantoraptor\"]}'"
+	@PATH="$$PWD/$(BIN):$$PATH" MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
+		MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
+		MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+		$(BIN)/mlflow models serve --model-uri "models:/$(CHAMPION)@champion" --env-manager local \
+		--host 127.0.0.1 --port $(PORT)
+
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Nomosaurus needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -47,6 +60,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
+	@$(BIN)/python benchmarks/run.py
 
 lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock

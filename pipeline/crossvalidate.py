@@ -24,8 +24,9 @@ from nomosaurus.training import choose_device, make_repeatable
 def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     """Train on each fold's names, and score those it holds out."""
     values = load_params(params, {"model.cell": cell} if cell else {})
+    corpus = build_corpus(values.data)
     folds = make_folds(
-        build_corpus(values.data).names(), values.crossvalidate.folds, values.data.split_key
+        corpus.names(), values.crossvalidate.folds, values.data.split_key, corpus.categories
     )
     num_names = len(folds[0].train)
     recipe = Recipe.for_list(values, num_names)

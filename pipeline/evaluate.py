@@ -31,18 +31,18 @@ def main(
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    test = load_split(prepared, "test")
-    found = evaluate(trained, test, values.evaluate.bootstrap_samples, values.seed)
-    write_json(metrics, found.in_short())
-    write_json(details, found.in_detail())
-    shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]
-    drawn = draw_charts(found, trained.histories) | draw_pictures(shown)
-    for path in plots:
-        if path.suffix == ".csv":
-            write_table(path, found.tables[path.stem])
-        else:
-            save_picture(drawn[path.stem], path)
     with tracking.model_run("evaluate", model, trained) as run:
+        test = load_split(prepared, "test")
+        found = evaluate(trained, test, values.evaluate.bootstrap_samples, values.seed)
+        write_json(metrics, found.in_short())
+        write_json(details, found.in_detail())
+        shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]
+        drawn = draw_charts(found, trained.histories) | draw_pictures(shown)
+        for path in plots:
+            if path.suffix == ".csv":
+                write_table(path, found.tables[path.stem])
+            else:
+                save_picture(drawn[path.stem], path)
         run.log_params("evaluate", values.evaluate)
         run.log_metrics(found.in_short())
         run.log_files(metrics, details, *plots)

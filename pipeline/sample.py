@@ -10,6 +10,7 @@ import typer
 from nomosaurus import tracking
 from nomosaurus.errors import SamplingError, one_line_errors
 from nomosaurus.files import write_table
+from nomosaurus.generation import Request
 from nomosaurus.model import name_table
 from nomosaurus.model_file import load_model
 from nomosaurus.params import load_params
@@ -22,17 +23,17 @@ def main(params: Path, model: Path, names: Path) -> None:
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    try:
-        drawn = trained.generate(**values.sample.model_dump())
-    except SamplingError as error:
-        if not error.managed:
-            raise
-        print(f"warning: {error}", file=sys.stderr)
-        drawn = error.managed
-    write_table(names, name_table(trained, drawn))
     with tracking.model_run("sample", model, trained) as run:
+        try:
+            drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
+        except SamplingError as error:
+            if not error.managed:
+                raise
+            print(f"warning: {error}", file=sys.stderr)
+            drawn = error.managed
+        write_table(names, name_table(trained, drawn))
         run.log_params("sample", values.sample)
-        run.log_files(names)
+        run.log_names(names)
 
 
 if __name__ == "__main__":

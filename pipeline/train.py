@@ -31,7 +31,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     say_settled(recipe.settled(values), len(train))
     make_repeatable(recipe.train.num_threads)
     device = choose_device(recipe.train.device)
-    tasks = member_tasks(train, validation, vocabulary.size, recipe, device)
+    tasks = member_tasks(train, validation, vocabulary, recipe, device)
     with (
         Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
         tracking.training_run("train", recipe, checkpoints.fingerprint) as run,
@@ -44,6 +44,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         histories = [training.epochs for training in trainings]
         known_hashes = load_known_hashes(prepared)
         trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+        trained = trained.with_list_bits(validation)
         summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
         write_json(metrics, summary)

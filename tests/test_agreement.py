@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from nomosaurus.cli import app
 from nomosaurus.params import Params, Recipe, load_params
-from nomosaurus.tracking import SERVING_NEEDS
+from nomosaurus.servable import NEEDS
 
 
 def read_yaml(name: str) -> dict:
@@ -29,8 +29,17 @@ def read_yaml(name: str) -> dict:
 STAGES = read_yaml("dvc.yaml")["stages"] | read_yaml("experiments/dvc.yaml")["stages"]
 SCRIPTS = {stage: stage.split("-")[0] for stage in STAGES}
 DOCUMENTS = [
-    REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "SECURITY.md")
+    REPOSITORY / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "data/README.md",
+        "benchmarks/README.md",
+        "docs/team-server.md",
+    )
 ]
+REPORT = REPOSITORY / "src/nomosaurus/report.html.jinja"
 
 
 def library_deps(stage: str) -> set[str]:
@@ -61,8 +70,10 @@ def test_deps_are_exactly_the_modules_that_the_script_imports(stage):
         check=True,
     )
     imported = set(result.stdout.split())
-    if "src/nomosaurus/tracking.py" in imported:
+    if "src/nomosaurus/servable.py" in imported:
         imported.add("src/nomosaurus/serving.py")  # read as a file, and logged with the model
+    if "src/nomosaurus/report.py" in imported:
+        imported.add(REPORT.relative_to(REPOSITORY).as_posix())
     assert library_deps(stage) == imported
 
 
@@ -78,13 +89,13 @@ def test_no_module_of_the_library_imports_another_late():
                     assert not any(name.startswith("nomosaurus") for name in names), path
 
 
-def test_only_tracking_and_serving_import_mlflow():
+def test_only_these_modules_import_mlflow():
     users = [
         path.name
         for path in (REPOSITORY / "src/nomosaurus").glob("*.py")
         if re.search(r"^\s*(import|from) mlflow", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert sorted(users) == ["serving.py", "tracking.py"]
+    assert sorted(users) == ["registry.py", "servable.py", "serving.py", "store.py"]
 
 
 def test_what_the_served_model_imports_is_among_its_requirements():
@@ -99,7 +110,7 @@ def test_what_the_served_model_imports_is_among_its_requirements():
     wanted = {re.match(r"[\w.-]+", line).group() for line in project["dependencies"]}
     used = {name for name in wanted if name.split(".")[0].replace("-", "_") in loaded}
     # PyArrow is loaded by pandas where it is there; the served model reads no Parquet.
-    assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(SERVING_NEEDS)
+    assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(NEEDS)
 
 
 def test_the_lock_names_the_data_and_code_of_this_checkout():
@@ -142,18 +153,17 @@ def options() -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, REPORT], ids=lambda path: path.name)
 def test_commands_in_the_documents_exist(path):
     text = path.read_text("utf-8")
     targets = set(
         re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE)
     )
-    for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
+    for target in re.findall(r"(?:^|`|>)make ([a-z]+)", text, re.MULTILINE):
         assert target in targets, target
     known = options()
-    for line in re.findall(
-        r"nomosaurus ((?:generate|score|explain|info|summary|\w+ --)[^`|\n#<]*)", text
-    ):
+    names = "|".join([*known, r"\w+ --"])
+    for line in re.findall(rf"nomosaurus ((?:{names})[^`|\n#<]*)", text):
         name, *arguments = line.split()
         assert name in known, line
         for argument in arguments:

@@ -1,5 +1,6 @@
 import multiprocessing
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,13 +25,13 @@ TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
 
 
-def tasks(members=2, vocab_size=VOCABULARY.size, **train_params) -> list[Task]:
+def tasks(members=2, **train_params) -> list[Task]:
     params = params_with(
         model={"cell": "lstm", "hidden_size": 16, "members": members},
         train={"max_epochs": 3, "batch_size": 4, "num_threads": 1} | train_params,
     )
     recipe = Recipe.for_list(params, len(TRAIN))
-    return member_tasks(TRAIN, VALIDATION, vocab_size, recipe, torch.device("cpu"))
+    return member_tasks(TRAIN, VALIDATION, VOCABULARY, recipe, torch.device("cpu"))
 
 
 class Seen(Watcher):
@@ -75,7 +76,7 @@ def test_workers_take_the_number_of_threads_from_params_alone(monkeypatch):
         train={"max_epochs": 1, "batch_size": 128, "num_threads": 1},
     )
     recipe = Recipe.for_list(params, len(train))
-    both = member_tasks(train, validation, vocabulary.size, recipe, torch.device("cpu"))
+    both = member_tasks(train, validation, vocabulary, recipe, torch.device("cpu"))
 
     def with_threads(number: int) -> list[bytes]:
         before = torch.get_num_threads()
@@ -119,7 +120,8 @@ def test_a_worker_that_is_killed_is_one_line():
 
 
 def test_an_error_in_one_process_ends_all_of_them():
-    broken = tasks(vocab_size=2)  # ids that the network has no row for
+    # Ids that the networks have no row for.
+    broken = [replace(task, vocab_size=2) for task in tasks()]
     with pytest.raises(IndexError):
         train_networks(broken, num_jobs=2)
     assert not multiprocessing.active_children()

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import NAMES, make_model, with_fixed_logits
+from conftest import CATEGORIES, NAMES, make_model, with_fixed_logits
 
 from nomosaurus.bootstrap import Estimate
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.evaluation import (
     bits_by_position,
+    by_category,
     draw_for_evaluation,
     draw_log_probs,
     evaluate,
@@ -111,6 +112,67 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
     assert figures["nats_per_char"] == pytest.approx(math.log(expected), abs=1e-4)
     assert figures["memory_gain_nats"] == 0
     assert figures["gain_nats"] < 0
+
+
+def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
+    names = conditional.train
+    costs = name_costs(event_costs(conditional, names))
+    texts = names.decode(conditional.vocabulary)
+    known = [conditional.score([name], CATEGORIES[name])[0].log_prob for name in texts]
+    unknown = [conditional.score([name])[0].log_prob for name in texts]
+    np.testing.assert_allclose(costs["model"], np.negative(known), atol=1e-4)
+    np.testing.assert_allclose(costs["unconditional"], np.negative(unknown), atol=1e-4)
+    figures = likelihoods(costs, 100, seed=0)
+    gain = (sum(known) - sum(unknown)) / (names.lengths + 1).sum()
+    estimate = figures["condition_gain_nats"]
+    assert estimate.value == pytest.approx(gain, abs=1e-5)
+    assert estimate.low <= gain <= estimate.high
+
+
+def test_without_categories_nothing_speaks_of_them(model):
+    costs = name_costs(event_costs(model, model.train))
+    assert "unconditional" not in costs
+    assert "condition_gain_nats" not in likelihoods(costs, 100, seed=0)
+    assert by_category(costs, model.train, model.vocabulary, 100, seed=0) == []
+
+
+def test_each_category_has_its_own_figures(conditional):
+    names = conditional.train
+    # The last is held out and of no category that a training name has.
+    ids = np.array([*[0] * 5, *[1] * 4, 3])
+    held_out = EncodedNames(names.ids, names.offsets, ids)
+    chars = names.lengths + 1
+    costs = pd.DataFrame(
+        {
+            "model": np.where(ids == 0, 2.0, 3.0) * chars,
+            "unconditional": np.where(ids == 0, 2.5, 2.0) * chars,
+            "chars": chars,
+        }
+    )
+    rows = by_category(costs, held_out, conditional.vocabulary, 100, seed=0)
+    nothing = {"low": None, "high": None}  # fewer than ten names
+    assert rows == [
+        {
+            "category": "long",
+            "names": 5,
+            "nats_per_char": {"value": 2.0} | nothing,
+            "condition_gain_nats": {"value": 0.5} | nothing,
+        },
+        {
+            "category": "other",
+            "names": 4,
+            "nats_per_char": {"value": 3.0} | nothing,
+            "condition_gain_nats": {"value": -1.0} | nothing,
+        },
+    ]
+
+
+def test_novelty_is_of_names_drawn_over_all_categories(conditional):
+    p = [math.exp(name.log_prob) for name in conditional.score(NAMES)]
+    # `score` leaves a share to the unknown event, at every step.
+    spared = (1 - conditional.vocabulary.unknown_mass) ** (np.array([*map(len, NAMES)]) + 1)
+    found = evaluate(conditional, conditional.train, 100, seed=0).figures["novelty"]
+    assert found.value == pytest.approx(1 - sum(p / spared), abs=1e-6)
 
 
 def test_likelihood_of_unknown_characters_is_finite():

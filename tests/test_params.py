@@ -78,6 +78,18 @@ def test_broken_yaml_names_the_line(tmp_path):
     assert "not valid YAML" in message
 
 
+@pytest.mark.parametrize(
+    ("line", "wrong", "message"),
+    [
+        ("margin_nats: 0.0", "margin_nats: -0.1", "promote.margin_nats must be greater than or"),
+        ("min_novelty: 0.3", "min_novelty: 1.5", "promote.min_novelty must be less than or"),
+        ("registered_model: nomosaurus", "registered_model: a/b", "promote.registered_model is"),
+    ],
+)
+def test_what_a_champion_must_show_has_its_ranges(tmp_path, line, wrong, message):
+    assert message in written(tmp_path, lambda text: text.replace(line, wrong))
+
+
 def test_held_out_shares_leave_half_to_learn(tmp_path):
     message = written(
         tmp_path,

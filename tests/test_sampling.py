@@ -4,11 +4,16 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, with_fixed_logits
+from conftest import NAMES, make_model, params_with, with_fixed_logits
 
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import SamplingError
-from nomosaurus.sampling import BLOCK, Drawing, choose, draw_samples, restrict
+from nomosaurus.mixture import Mixture, fit_mixture
+from nomosaurus.params import Recipe
+from nomosaurus.sampling import BLOCK, Drawer, Drawing, choose, draw_samples, restrict
+from nomosaurus.training import train_network
+from nomosaurus.vocabulary import Vocabulary
 
 LOGITS = torch.tensor([[1.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
 
@@ -111,7 +116,7 @@ def test_log_probability_is_the_models_own():
     assert any(s.ended for s in samples)
     for sample in samples:
         if sample.ended:
-            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]))
+            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]), np.zeros(1, int))
             assert -sample.log_prob == pytest.approx(model.mixture.name_nats(name)[0], abs=1e-4)
 
 
@@ -135,3 +140,119 @@ def test_a_name_at_the_limit_is_marked_unless_it_ends_there():
 def test_prefix_as_long_as_the_limit():
     samples = first(make_model(), 20, prefix=(1, 1), max_length=2)
     assert all(s.ids.tolist() == [1, 1] for s in samples)
+
+
+def fixed_model():
+    """Every step: the end 0.5, a 0.3, b 0.2."""
+    return with_fixed_logits(make_model(["ab", "ba"]), np.log([0.5, 0.3, 0.2]).tolist())
+
+
+def test_a_sample_knows_the_probability_that_it_was_drawn_with():
+    for sample in first(fixed_model(), 200, max_length=3):
+        letters = 0.3 ** (sample.ids == 1).sum() * 0.2 ** (sample.ids == 2).sum()
+        assert sample.share == pytest.approx(letters * 0.5)  # to end has 0.5, and so has not to
+    # Of the end and a alone, at temperature 1/2: 25 / 34 and 9 / 34.
+    for sample in first(fixed_model(), 50, temperature=0.5, top_k=2):
+        assert sample.share == pytest.approx((9 / 34) ** len(sample.ids) * 25 / 34)
+
+
+def test_what_was_left_out_is_drawn_no_more_and_the_rest_in_proportion():
+    # Without "" (0.5), "a" (0.15) and what is longer than 2 (0.125), 0.225 is left.
+    drawer = Drawer(fixed_model().mixture, Drawing(max_length=2), seed=0)
+    unwanted = [s for s in drawer.draw() if not s.ended or s.ids.tolist() in ([], [1])]
+    drawer.leave_out(unwanted)
+    assert drawer.share_left_out == pytest.approx(0.775)
+    drawn = [s for _ in range(40) for s in drawer.draw()]
+    assert all(s.ended for s in drawn)
+    names = [tuple(s.ids.tolist()) for s in drawn]
+    assert () not in names
+    assert (1,) not in names
+    for ids, p in {(2,): 0.1, (1, 1): 0.045, (1, 2): 0.03, (2, 1): 0.03, (2, 2): 0.02}.items():
+        p /= 0.225
+        deviation = np.sqrt(p * (1 - p) / len(names))
+        assert abs(names.count(ids) / len(names) - p) < 5 * deviation, ids
+
+
+def test_drawing_without_replacement_has_the_exact_order_of_names():
+    # Of "", a, b (longer names left out), the chance that one comes first and another second is
+    # p * q / (1 - p), with p and q among 0.5, 0.15 and 0.1 of 0.75.
+    mixture = fixed_model().mixture
+    orders = []
+    for seed in range(300):
+        drawer = Drawer(mixture, Drawing(max_length=1), seed)
+        order: list[tuple[int, ...]] = []
+        drawer.leave_out([s for s in drawer.draw() if not s.ended])
+        while len(order) < 3:
+            samples = drawer.draw()
+            order += [tuple(s.ids.tolist()) for s in samples]
+            order = list(dict.fromkeys(order))
+            drawer.leave_out(samples)
+        orders.append(tuple(order[:2]))
+    shares = {(): 0.5 / 0.75, (1,): 0.15 / 0.75, (2,): 0.1 / 0.75}
+    for one, p in shares.items():
+        for other, q in shares.items():
+            if one != other:
+                expected = p * q / (1 - p)
+                deviation = np.sqrt(expected * (1 - expected) / len(orders))
+                assert abs(orders.count((one, other)) / len(orders) - expected) < 5 * deviation
+
+
+def test_a_drawer_runs_dry_when_all_was_drawn():
+    drawer = Drawer(fixed_model().mixture, Drawing(max_length=2), seed=3)
+    blocks = 0
+    while not drawer.is_dry:
+        drawer.leave_out(drawer.draw())
+        blocks += 1
+    assert blocks < 5
+    assert drawer.share_left_out == pytest.approx(1)
+    assert drawer.draw() == []
+
+
+@pytest.fixture(scope="module")
+def trained() -> Mixture:
+    """Networks that have learnt that names of category x begin with a, those of y with b."""
+    names = [letter + name for letter in "ab" for name in NAMES]
+    of = {name: "x" if name[0] == "a" else "y" for name in names[5:]}  # 5 of x, 10 of y
+    names = list(of)
+    vocabulary = Vocabulary.from_names(names, of)
+    encoded = EncodedNames.from_names(names, vocabulary, of)
+    params = params_with(
+        model={"members": 1, "ngram_weight": 0.0, "dropout": 0.0, "state_dropout": 0.0},
+        train={"max_epochs": 100, "patience": 100, "batch_size": 4, "learning_rate": 0.02},
+    )
+    recipe = Recipe.for_list(params, len(names))
+    tasks = member_tasks(encoded, encoded, vocabulary, recipe, torch.device("cpu"))
+    networks = [train_network(task).network for task in tasks]
+    return fit_mixture(networks, encoded, encoded, recipe.model)
+
+
+def test_names_follow_the_category_that_is_given(trained):
+    for category in (0, 1):
+        drawn = list(islice(draw_samples(trained, Drawing(category=category), 0), 500))
+        first_letters = np.array([sample.ids[0] if len(sample.ids) else 0 for sample in drawn])
+        assert (first_letters == category + 1).mean() > 0.95
+
+
+def test_without_a_category_each_has_its_share(trained):
+    drawn = list(islice(draw_samples(trained, Drawing(), 0), 4000))
+    state = trained.initial_state(1)
+    p = trained.step(np.zeros(1, dtype=np.int64), state)[0].exp()[0, 1].item()
+    given = [
+        trained.step(np.zeros(1, dtype=np.int64), trained.initial_state(1, np.array([c])))[0]
+        for c in (0, 1)
+    ]
+    by_hand = given[0].exp()[0, 1] / 3 + given[1].exp()[0, 1] * 2 / 3
+    assert p == pytest.approx(by_hand.item())
+    share = np.mean([len(sample.ids) > 0 and sample.ids[0] == 1 for sample in drawn])
+    assert abs(share - p) < 5 * np.sqrt(p * (1 - p) / len(drawn))
+
+
+def test_a_prefix_tells_what_the_category_may_be(trained):
+    # Of the names that begin with b nearly all are of y, so what follows is as if y were given.
+    def second(category):
+        state = trained.initial_state(1, None if category is None else np.array([category]))
+        for i in (0, 2):
+            log_probs, state = trained.step(np.array([i]), state)
+        return log_probs.exp()[0]
+
+    assert (second(None) - second(1)).abs().max() < (second(None) - second(0)).abs().max() / 5

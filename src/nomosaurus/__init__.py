@@ -2,7 +2,9 @@
 
 >>> import nomosaurus
 >>> model = nomosaurus.load("models/model.safetensors")  # doctest: +SKIP
->>> [name.name for name in model.generate(3, seed=1, new=True)]  # doctest: +SKIP
+>>> from nomosaurus.generation import Request
+>>> request = Request(prefix="tyr", new=True, seed=1)
+>>> [name.name for name in model.generate(3, request)]  # doctest: +SKIP
 """
 
 from __future__ import annotations

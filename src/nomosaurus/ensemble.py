@@ -28,6 +28,7 @@ from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.params import Recipe
 from nomosaurus.training import Epoch, Task, Training, Watcher, make_repeatable, train_network
+from nomosaurus.vocabulary import Vocabulary
 
 SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -40,7 +41,7 @@ def member_seed(seed: int, member: int) -> int:
 def member_tasks(
     train: EncodedNames,
     validation: EncodedNames,
-    vocab_size: int,
+    vocabulary: Vocabulary,
     recipe: Recipe,
     device: torch.device,
 ) -> list[Task]:
@@ -49,7 +50,8 @@ def member_tasks(
         Task(
             train,
             validation,
-            vocab_size,
+            vocabulary.size,
+            vocabulary.num_categories,
             recipe.model,
             recipe.train,
             device,
@@ -204,7 +206,9 @@ def _rebuild(
     task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch], cpu_seconds: float
 ) -> Training:
     tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
-    network = RecurrentNetwork.with_weights(task.model_params, task.vocab_size, tensors)
+    network = RecurrentNetwork.with_weights(
+        task.model_params, task.vocab_size, task.num_categories, tensors
+    )
     return Training(network, epochs, cpu_seconds)
 
 

@@ -44,12 +44,20 @@ class ArtifactError(NomosaurusError):
     """A file that an earlier stage should have written is missing or damaged."""
 
 
+class RegistryError(NomosaurusError):
+    """MLflow's model registry fails, or does not have what is asked for."""
+
+
 class DeviceError(NomosaurusError):
     """train.device asks for hardware that is not there."""
 
 
 class TrainingError(NomosaurusError):
     """Training cannot go on: the loss is no longer a number, or a process was ended."""
+
+
+class TrackingError(NomosaurusError):
+    """The MLflow store cannot be used, or has not what is asked for."""
 
 
 @contextmanager

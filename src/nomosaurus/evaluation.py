@@ -23,6 +23,7 @@ from nomosaurus.distances import distances_from_training
 from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, mix, target_log_probs
 from nomosaurus.model import NameModel
 from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.vocabulary import Vocabulary
 
 SAMPLES = 10_000
 """The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
@@ -35,6 +36,10 @@ RECALLED = {
     "recall_at_1m": 10**6,
 }
 """Draws that each recall speaks of."""
+
+
+SIDES = ("model", "networks", "ngram", "forgetful", "unconditional")
+"""Who a name may cost something; `event_costs` says what each is."""
 
 
 IN_SHORT = ("perplexity", "gain_nats")
@@ -55,7 +60,8 @@ def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
         A row an event: `name`, its row; `position`, from 1; the cost to the `model`, the
         `networks` (without the n-gram), the `ngram` (alone) and the `forgetful` (the networks,
         with a_{t-1} zeroed at every step); `confidence`, the probability of the character that
-        the model finds likeliest; and whether it is `correct`, the one that came.
+        the model finds likeliest; and whether it is `correct`, the one that came. If the names
+        have categories, also the cost `unconditional` to the model that is not told a name's.
     """
     mixture, vocabulary = model.mixture, model.vocabulary
     is_unknown = names.targets == vocabulary.unknown_id  # (P,)
@@ -75,13 +81,21 @@ def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
         confidence[places] = log_prob.exp().numpy() * (1 - vocabulary.unknown_mass)
         likeliest[places] = ids.numpy()
     likeliest[confidence < vocabulary.unknown_mass] = vocabulary.unknown_id
-    forgetful = mixture.networks_alone().event_log_probs(names, forget=True)
+    alone = mixture.networks_alone()
+    costs["forgetful"] = unknown_nats - alone.event_log_probs(names, forget=True)
+    if vocabulary.categories:
+        untold = names.with_category(vocabulary.num_categories)
+        costs["unconditional"] = unknown_nats - mixture.event_log_probs(untold)
+        # Of a category that no training name has, only the sum over all categories is right.
+        is_strange = (names.categories == vocabulary.num_categories)[names.event_rows]  # (P,)
+        costs["model"][is_strange] = costs["unconditional"][is_strange]
+        untold_networks = unknown_nats - alone.event_log_probs(untold)
+        costs["networks"][is_strange] = untold_networks[is_strange]
     return pd.DataFrame(
         {
             "name": names.event_rows,
             "position": names.event_places + 1,
             **costs,
-            "forgetful": unknown_nats - forgetful,
             "confidence": np.maximum(confidence, vocabulary.unknown_mass),
             "correct": likeliest == names.targets,
         }
@@ -95,11 +109,11 @@ def name_costs(events: pd.DataFrame) -> pd.DataFrame:
         events: As `event_costs` gives them.
 
     Returns:
-        A row a name: `model`, `networks`, `ngram` and `forgetful`, as of the events, and
-        `chars`, their number.
+        A row a name: `model`, `networks`, `ngram`, `forgetful` and, where there is one,
+        `unconditional`, as of the events, and `chars`, their number.
     """
     by_name = events.groupby("name")
-    costs = by_name[["model", "networks", "ngram", "forgetful"]].sum()
+    costs = by_name[[side for side in SIDES if side in events]].sum()
     return costs.assign(chars=by_name.size()).reset_index(drop=True)
 
 
@@ -111,7 +125,8 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, E
     `baseline_perplexity` the n-gram's alone. In nats per character, and paired:
     `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
     the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
-    costs the networks.
+    costs the networks. Only if the names have categories, `condition_gain_nats` is
+    what the model saves by being told a name's category, against itself not told.
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
@@ -125,7 +140,7 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, E
     nats, network_nats, baseline_nats, gain, network_gain, memory_gain = bootstrap_ratios(
         quantities, costs["chars"].to_numpy(), num_samples, seed
     )
-    return {
+    estimates = {
         "perplexity": nats.map(exp),
         "bits_per_char": nats.map(lambda value: value / log(2)),
         "nats_per_char": nats,
@@ -135,6 +150,52 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, E
         "network_gain_nats": network_gain,
         "memory_gain_nats": memory_gain,
     }
+    if "unconditional" in costs:
+        estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, num_samples, seed)[1]
+    return estimates
+
+
+def _nats_and_condition_gain(costs: pd.DataFrame, num_samples: int, seed: int) -> list[Estimate]:
+    mixed = costs["model"]
+    quantities = np.stack([mixed, costs["unconditional"] - mixed])  # (2, N)
+    return bootstrap_ratios(quantities, costs["chars"].to_numpy(), num_samples, seed)
+
+
+def by_category(
+    costs: pd.DataFrame, names: EncodedNames, vocabulary: Vocabulary, num_samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """How well the held-out names of each category are predicted, and what knowing it saves.
+
+    Args:
+        costs: Of the names, as `name_costs` gives them.
+        names: The names; those of a category that no training name has are left out.
+        vocabulary: The categories.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+
+    Returns:
+        For each category that has held-out names `category`, `names` (how many), `nats_per_char`
+        and `condition_gain_nats`, each of these with `value`, `low` and `high`. Empty if the names
+        have no categories.
+    """
+    rows = []
+    for i, category in enumerate(vocabulary.categories):
+        of_category = costs[names.categories == i]
+        if len(of_category):
+            estimates = _nats_and_condition_gain(of_category, num_samples, seed)
+            nats, gain = (
+                _rounded({key: getattr(estimate, key) for key in ("value", "low", "high")})
+                for estimate in estimates
+            )
+            rows.append(
+                {
+                    "category": category,
+                    "names": len(of_category),
+                    "nats_per_char": nats,
+                    "condition_gain_nats": gain,
+                }
+            )
+    return rows
 
 
 def flat(
@@ -158,7 +219,7 @@ def _rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> np.ndarray:
-    """Log-probability that a draw is just this name; shape (N,).
+    """Log-probability that a draw, over all categories, is just this name; shape (N,).
 
     No draw has an unknown character: where there is one it is -inf, and the unknown event
     takes no share of the other steps.
@@ -166,7 +227,8 @@ def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> n
     Args:
         model: The model.
         names: The names.
-        nats: What each costs, unknown events included; shape (N,).
+        nats: What each costs a model that is not told its category, unknown events included;
+            shape (N,).
     """
     has_unknown = names.sum_by_name(names.targets == model.vocabulary.unknown_id) > 0
     return np.where(has_unknown, -np.inf, model.unknown_nats(names) - nats)
@@ -315,7 +377,7 @@ def nearest_distance(
         seed: Start of the bootstrap.
     """
     _, distances = model.nearest_rows(drawn)
-    (estimate,) = bootstrap_ratios(distances[None], np.ones(len(drawn)), num_samples, seed)
+    (estimate,) = bootstrap_ratios(distances.T, np.ones(len(drawn)), num_samples, seed)
     _, of_held_out = model.nearest_rows(held_out)
     return replace(estimate, floor=float(of_held_out.mean()))
 
@@ -381,11 +443,13 @@ class Evaluation:
         figures: Every metric, by its name.
         costs: What each test name costs, as `name_costs` gives it.
         tables: What is drawn, by name: `lengths`, `ngrams`, `calibration`, `positions`.
+        categories: As `by_category` gives them.
     """
 
     figures: dict[str, Estimate]
     costs: pd.DataFrame
     tables: dict[str, pd.DataFrame]
+    categories: list[dict[str, Any]]
 
     def in_short(self) -> dict[str, float | None]:
         """For metrics/evaluate.json: values, and the intervals that comparisons need."""
@@ -394,7 +458,7 @@ class Evaluation:
     def in_detail(self) -> dict[str, Any]:
         """For metrics/evaluate_details.json: every figure with its interval and floor."""
         figures = {name: _rounded(asdict(estimate)) for name, estimate in self.figures.items()}
-        return {"figures": figures, "categories": []}
+        return {"figures": figures, "categories": self.categories}
 
 
 def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int) -> Evaluation:
@@ -410,8 +474,12 @@ def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int
     events = event_costs(model, test)
     costs = name_costs(events)
     train_nats = model.nats(train)
-    train_log_probs = draw_log_probs(model, train, train_nats)
-    test_log_probs = draw_log_probs(model, test, costs["model"].to_numpy())
+    untold_nats, untold_costs = train_nats, costs["model"]
+    if vocabulary.categories:
+        untold_nats = model.mixture.marginal_nats(train) + model.unknown_nats(train)
+        untold_costs = costs["unconditional"]
+    train_log_probs = draw_log_probs(model, train, untold_nats)
+    test_log_probs = draw_log_probs(model, test, untold_costs.to_numpy())
     drawn = draw_for_evaluation(model, seed)
     validity, truncated = bootstrap_ratios(
         np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(SAMPLES), num_bootstrap, seed
@@ -447,4 +515,6 @@ def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int
         "calibration": reliability,
         "positions": bits_by_position(events),
     }
-    return Evaluation(figures, costs, {name: table.round(5) for name, table in tables.items()})
+    tables = {name: table.round(5) for name, table in tables.items()}
+    categories = by_category(costs, test, vocabulary, num_bootstrap, seed)
+    return Evaluation(figures, costs, tables, categories)

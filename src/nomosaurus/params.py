@@ -31,6 +31,7 @@ class DataParams(Section):
 
     path: str = Field(min_length=1)
     column: str = Field(min_length=1)
+    condition: str
     lowercase: bool
     max_length: int = Field(ge=1, le=1000)
     validation_share: Share
@@ -90,8 +91,24 @@ class SampleParams(Section):
     top_k: int = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
     prefix: str
+    min_length: int = Field(ge=1)
+    max_length: int = Field(ge=0)
+    match: str
+    avoid: list[str]
+    min_distance: int = Field(ge=0)
     new: bool
     unique: bool
+    given: str
+
+
+class PromoteParams(Section):
+    """What a model must show to become the champion."""
+
+    registered_model: str = Field(pattern=r"^[\w.-]{1,100}$")
+    margin_nats: float = Field(ge=0)
+    min_novelty: float = Field(ge=0, le=1)
+    min_validity: float = Field(ge=0, le=1)
+    min_uniqueness: float = Field(ge=0, le=1)
 
 
 class Params(Section):
@@ -104,6 +121,7 @@ class Params(Section):
     evaluate: EvaluateParams
     crossvalidate: CrossvalidateParams
     sample: SampleParams
+    promote: PromoteParams
 
     @model_validator(mode="after")
     def train_keeps_half(self) -> "Params":

@@ -1,0 +1,299 @@
+"""The registered model in MLflow: its versions, its champion, and who was champion when.
+
+The alias `champion` is the version that is served, `challenger` the one that was judged last.
+MLflow keeps no history of an alias, so each promotion and each rollback leaves a tag on the
+registered model, and a line in promotions.jsonl for git; docs/decisions/0006-champions.md says
+why both.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from nomosaurus.dataset import load_split, load_vocabulary
+from nomosaurus.errors import ArtifactError, NomosaurusError, RegistryError
+from nomosaurus.files import main_checkout, write_text
+from nomosaurus.lineage import file_sha256
+from nomosaurus.model import NameModel
+from nomosaurus.model_file import load_model
+from nomosaurus.params import Params
+from nomosaurus.promotion import (
+    Challenger,
+    Comparison,
+    Verdict,
+    Version,
+    compare,
+    decide,
+    decoded,
+    names_sha256,
+    num_learnt,
+)
+from nomosaurus.store import MODEL_TAG, find_run_of_model, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import RegisteredModel
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+TEST_TAG = "test_sha256"
+COMMIT_TAG = "git.commit"
+EVENT = "champion."
+"""How the key of an event's tag begins; the time follows."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of champion.
+
+    Attributes:
+        time: ISO 8601, UTC.
+        action: `promote` or `rollback`.
+        version: Who is champion from now on.
+        former: Who was before; None at the first.
+        model_sha256, commit: Of the champion from now on.
+        why: In words.
+    """
+
+    time: str
+    action: str
+    version: int
+    former: int | None
+    model_sha256: str
+    commit: str
+    why: str
+
+    def as_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+class Registry:
+    """A registered model, in the store that the stages track in.
+
+    Raises:
+        RegistryError: From every method, if the store fails or does not have what is asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Open the store."""
+        self.name = name
+        with _one_line():
+            open_store()
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient()
+
+    def register(self, model_path: Path, test_sha256: str) -> Challenger:
+        """The version of this model, made from its run if there is none; it is the challenger."""
+        with _one_line():
+            sha256 = file_sha256(model_path)
+            run = find_run_of_model(sha256)
+            if run is None:
+                raise RegistryError(
+                    f"{model_path} has no run in this MLflow store; "
+                    'run "dvc repro --force evaluate", which makes one'
+                )
+            if not self._client.search_registered_models(f"name = '{self.name}'"):
+                self._client.create_registered_model(self.name)
+            versions = self._client.search_model_versions(
+                f"name = '{self.name}' and tag.{MODEL_TAG} = '{sha256}'"
+            )
+            number = versions[0].version if versions else self._new_version(run, sha256)
+            if int(number) != self._champion_number():
+                self._client.set_model_version_tag(self.name, number, TEST_TAG, test_sha256)
+                self._client.set_registered_model_alias(self.name, CHALLENGER, number)
+            tags = run.data.tags
+            tainted = tags.get("tainted", "")
+            return Challenger(
+                self._version(number),
+                dirty=tags.get("git.dirty") == "true",
+                tainted="" if tainted == "false" else tainted,
+                figures=run.data.metrics,
+            )
+
+    def _new_version(self, run: "Run", sha256: str) -> str:
+        if not (run.outputs and run.outputs.model_outputs):
+            raise RegistryError(f"run {run.info.run_id} logged no model; see its artifacts")
+        model_id = run.outputs.model_outputs[-1].model_id
+        tags = {MODEL_TAG: sha256, COMMIT_TAG: run.data.tags.get(COMMIT_TAG, "")}
+        made = self._client.create_model_version(
+            self.name, f"models:/{model_id}", run.info.run_id, tags, model_id=model_id
+        )
+        return made.version
+
+    def champion(self) -> Version | None:
+        """Who is champion, if anyone."""
+        with _one_line():
+            number = self._champion_number()
+            return None if number is None else self._version(number)
+
+    def load(self, version: Version) -> NameModel:
+        """A version's model, from MLflow's artifacts; its content is checked."""
+        import mlflow
+
+        with _one_line(), tempfile.TemporaryDirectory() as folder:
+            uri = f"models:/{self.name}/{version.number}/artifacts"
+            downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            path = next(iter(downloaded.rglob("*.safetensors")), None)
+            if path is None or file_sha256(path) != version.model_sha256:
+                raise RegistryError(
+                    f"the artifacts of {self.name} version {version.number} do not hold the model "
+                    f"that was registered (SHA-256 {version.model_sha256[:8]})"
+                )
+            return load_model(path)
+
+    def crown(self, verdict: Verdict) -> Event:
+        """Make the challenger of a verdict the champion."""
+        former = verdict.champion.number if verdict.champion else None
+        with _one_line():
+            if self._champion_number() != former:
+                raise RegistryError(
+                    f"{self.name} got another champion while this one was judged; run it again"
+                )
+            event = self._move(verdict.challenger, former, "promote", verdict.summary)
+            if str(self._model().aliases.get(CHALLENGER)) == str(event.version):
+                self._client.delete_registered_model_alias(self.name, CHALLENGER)
+            return event
+
+    def roll_back(self) -> Event:
+        """Make the former champion the champion again; what was rolled back does not count."""
+        with _one_line():
+            now = self._champion_number()
+            reign = _reign(self.events())
+            if reign and reign[-1] == now:
+                reign.pop()
+            if not reign:
+                raise RegistryError(f"{self.name} has no former champion to go back to")
+            why = f"version {reign[-1]} is the champion again, in place of version {now}"
+            return self._move(self._version(reign[-1]), now, "rollback", why)
+
+    def events(self) -> list[Event]:
+        """Every change of champion, the oldest first."""
+        with _one_line():
+            tags = self._model().tags
+            return [Event(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(EVENT)]
+
+    def _move(self, to: Version, former: int | None, action: str, why: str) -> Event:
+        # The alias first: a rollback then finds its way even if the event is never written.
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(to.number))
+        time = datetime.now(UTC).isoformat(timespec="microseconds")
+        event = Event(time, action, to.number, former, to.model_sha256, to.commit, why)
+        self._client.set_registered_model_tag(self.name, f"{EVENT}{time[:26]}", event.as_json())
+        return event
+
+    def _champion_number(self) -> int | None:
+        number = self._model().aliases.get(CHAMPION)
+        return None if number is None else int(number)
+
+    def _version(self, number: int | str) -> Version:
+        tags = self._client.get_model_version(self.name, str(number)).tags
+        return Version(
+            int(number), tags.get(MODEL_TAG, ""), tags.get(TEST_TAG, ""), tags.get(COMMIT_TAG, "")
+        )
+
+    def _model(self) -> "RegisteredModel":
+        return self._client.get_registered_model(self.name)
+
+
+def _reign(events: list[Event]) -> list[int]:
+    """The champions to go back to, the present one last: a rollback undoes a promotion."""
+    reign: list[int] = []
+    for event in events:
+        if event.action == "promote":
+            if event.former is not None and reign[-1:] != [event.former]:
+                reign.append(event.former)  # made champion by other means
+            reign.append(event.version)
+        else:
+            while reign and reign[-1] != event.version:
+                reign.pop()
+    return reign
+
+
+def promote(
+    model_path: Path, prepared: Path, params: Params, log: Path, *, other_test: bool = False
+) -> Verdict:
+    """Register a model, judge it, and make it the champion if every rule holds.
+
+    Args:
+        model_path: The model file; its run is found by its content.
+        prepared: The folder with the test names that it is judged on.
+        params: `promote`, `evaluate.bootstrap_samples` and `seed` count.
+        log: The file that gets a line for each change of champion.
+        other_test: Whether the champion may have been judged on other test names. It is
+            compared on those of `prepared`.
+
+    Raises:
+        RegistryError: If the store fails or does not have what is needed.
+        ArtifactError: If the prepared data are not those of the model.
+    """
+    model = load_model(model_path)
+    test = load_split(prepared, "test")
+    if load_vocabulary(prepared) != model.vocabulary:
+        raise ArtifactError(f'{prepared} is not what {model_path} learnt from; run "dvc repro"')
+    names = decoded(test, model.vocabulary)
+    with _one_at_a_time():
+        registry = Registry(params.promote.registered_model)
+        challenger = registry.register(model_path, names_sha256(names))
+        champion = registry.champion()
+        models = [model]
+        comparison: Comparison | None = None
+        if champion and champion.model_sha256 != challenger.version.model_sha256:
+            models.append(registry.load(champion))
+            if other_test or champion.test_sha256 == challenger.version.test_sha256:
+                comparison = compare(*models, test, params.evaluate.bootstrap_samples, params.seed)
+        verdict = decide(
+            challenger,
+            champion,
+            comparison,
+            num_learnt(models, names),
+            params.promote,
+            other_test=other_test,
+        )
+        if verdict.promoted:
+            registry.crown(verdict)
+            write_log(log, registry.events())
+    return verdict
+
+
+def roll_back(name: str, log: Path) -> Event:
+    """Make the former champion the champion again.
+
+    Raises:
+        RegistryError: If there is none, or the store fails.
+    """
+    with _one_at_a_time():
+        registry = Registry(name)
+        event = registry.roll_back()
+        write_log(log, registry.events())
+    return event
+
+
+def write_log(path: Path, events: list[Event]) -> None:
+    """Append the events that a log does not have yet, a JSON object a line."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    fresh = [line for line in (event.as_json() for event in events) if line not in set(lines)]
+    write_text(path, "\n".join([*lines, *fresh]) + "\n")
+
+
+def _one_at_a_time() -> FileLock:
+    return FileLock(main_checkout() / "mlflow.db.promotion.lock")
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Whatever a store may do is one line to the person who asked."""
+    try:
+        yield
+    except NomosaurusError:
+        raise
+    except Exception as error:
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RegistryError(f"MLflow failed: {problem}") from error
