@@ -1,6 +1,6 @@
 """Charts of what training and evaluation found, in the style of `pictures`.
 
-Two colours that everyone can tell apart, and never colour alone: marks and dashes differ too.
+Colour is never alone: marks and dashes differ too.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nomosaurus.bootstrap import Estimate
 from nomosaurus.calibration import BINS
 from nomosaurus.evaluation import Evaluation
-from nomosaurus.pictures import STYLE
+from nomosaurus.pictures import BLUE, ORANGE, STYLE
 from nomosaurus.training import Epoch, best_epoch
 
-MODEL, OTHER, GROUND = "#2f5d8a", "#c9752d", "#c4c8cc"
+GREY = "#c4c8cc"
 SIZE = (6.4, 4.0)
 
 
@@ -53,8 +54,8 @@ def _titled(title: str, height_ratios: Sequence[float] = (1,)) -> tuple[Figure, 
     return figure, list(panels)
 
 
-def _whole_numbers(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def _whole_numbers(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def draw_learning_curve(histories: Sequence[Sequence[Epoch]]) -> Figure:
@@ -67,9 +68,9 @@ def draw_learning_curve(histories: Sequence[Sequence[Epoch]]) -> Figure:
             train = [epoch.train_nats for epoch in history]
             validation = [epoch.validation_nats for epoch in history]
             lines = (
-                axes.plot(epochs, train, "--", color=OTHER, lw=1.2)
-                + axes.plot(epochs, validation, "-", color=MODEL, lw=1.6)
-                + axes.plot(kept.number, kept.validation_nats, "o", color=MODEL)
+                axes.plot(epochs, train, "--", color=ORANGE, lw=1.2)
+                + axes.plot(epochs, validation, "-", color=BLUE, lw=1.6)
+                + axes.plot(kept.number, kept.validation_nats, "o", color=BLUE)
             )
             if i == 0:
                 labels = ("training names, with dropout", "validation names", "epoch kept")
@@ -79,7 +80,7 @@ def draw_learning_curve(histories: Sequence[Sequence[Epoch]]) -> Figure:
             axes.set_title(f"a line for each of {len(histories)} networks", loc="left")
         axes.set(xlabel="epoch", ylabel="nats per character")
         axes.legend(frameon=False)
-        _whole_numbers(axes)
+        _whole_numbers(axes.xaxis)
     return figure
 
 
@@ -88,14 +89,14 @@ def draw_lengths(table: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         figure, (axes,) = _titled("How long names are")
         length = table["length"]
-        axes.bar(length, table["training"], 0.9, color=GROUND, label="training names")
+        axes.bar(length, table["training"], 0.9, color=GREY, label="training names")
         held_out = table["held_out"].where(table["held_out"] > 0)
-        axes.plot(length, held_out, "D", color=OTHER, mfc="none", label="held-out names")
-        axes.plot(length, table["generated"], "o-", color=MODEL, ms=4, label="generated names")
+        axes.plot(length, held_out, "D", color=ORANGE, mfc="none", label="held-out names")
+        axes.plot(length, table["generated"], "o-", color=BLUE, ms=4, label="generated names")
         axes.set(xlabel="characters", ylabel="share of names")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(frameon=False)
-        _whole_numbers(axes)
+        _whole_numbers(axes.xaxis)
     return figure
 
 
@@ -110,7 +111,7 @@ def draw_ngrams(table: pd.DataFrame) -> Figure:
             table["generated"],
             ends,
             fmt="o",
-            color=MODEL,
+            color=BLUE,
             capsize=4,
             label="generated names, 95 % of samples",
         )
@@ -118,7 +119,7 @@ def draw_ngrams(table: pd.DataFrame) -> Figure:
             table["n"] + 0.08,
             table["held_out"],
             "D",
-            color=OTHER,
+            color=ORANGE,
             mfc="none",
             label="as many held-out names",
         )
@@ -138,25 +139,26 @@ def draw_calibration(table: pd.DataFrame, error: Estimate) -> Figure:
     """
     with mpl.rc_context(STYLE):
         figure, (axes, counts) = _titled("Calibration: is it right as often as it is sure?", (3, 1))
-        axes.plot([0, 1], [0, 1], "--", color="0.5", lw=1, label="as often")
+        axes.plot([0, 1], [0, 1], "--", color="0.5", lw=1, label="as often as it is sure")
         axes.errorbar(
             table["confidence"],
             table["accuracy"],
             np.abs(table[["low", "high"]].sub(table["accuracy"], axis=0)).T,
             fmt="o",
-            color=MODEL,
+            color=BLUE,
             capsize=3,
             label="held-out names, 95 % interval",
         )
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="likeliest character came")
+        axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel="likeliest character came")
         axes.set_title(
             f"expected error {error.value:.3f}; by chance alone {error.floor:.3f}", loc="left"
         )
         axes.legend(frameon=False, loc="upper left")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         width = 1 / BINS
-        counts.bar(table["up_to"] - width / 2, table["events"], 0.9 * width, color=GROUND)
+        counts.bar(table["up_to"] - width / 2, table["events"], 0.9 * width, color=GREY)
         counts.set(xlabel="confidence in the likeliest next character", ylabel="characters")
+        _whole_numbers(counts.yaxis)
         counts.xaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
@@ -166,11 +168,12 @@ def draw_positions(table: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         figure, (axes, names) = _titled("What the next character costs, place by place", (3, 1))
         place = table["position"]
-        axes.plot(place, table["ngram"], "s--", color=OTHER, ms=4, label="n-gram alone")
-        axes.plot(place, table["model"], "o-", color=MODEL, ms=4, label="model")
+        axes.plot(place, table["ngram"], "s--", color=ORANGE, ms=4, label="n-gram alone")
+        axes.plot(place, table["model"], "o-", color=BLUE, ms=4, label="model")
         axes.set(ylabel="bits, on average", ylim=(0, None))
         axes.legend(frameon=False)
-        names.bar(place, table["names"], 0.9, color=GROUND)
+        names.bar(place, table["names"], 0.9, color=GREY)
         names.set(xlabel="place in the name, its end included", ylabel="names")
-        _whole_numbers(names)
+        _whole_numbers(names.xaxis)
+        _whole_numbers(names.yaxis)
     return figure

@@ -1,6 +1,8 @@
 """Likelihood, novelty and the rest, each with its definition and its interval.
 
-Likelihoods count letters and the end of each name, corpus sum over corpus count.
+Likelihoods count letters and the end of each name, corpus sum over corpus count. Intervals are
+over names. What speaks of the model alone (`novelty`), or of many draws as one set
+(`uniqueness_at_1k` and `_10k`, `novelty_at_10k`: names drawn again would repeat), has none.
 """
 
 # N names, P events of all names, M quantities compared on the same names
@@ -27,8 +29,13 @@ SAMPLES = 10_000
 """The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
 
 
-RECALLED = {"recall_at_1k": 10**3, "recall_at_10k": 10**4}
-RECALLED |= {"recall_at_100k": 10**5, "recall_at_1m": 10**6}
+RECALLED = {
+    "recall_at_1k": 10**3,
+    "recall_at_10k": 10**4,
+    "recall_at_100k": 10**5,
+    "recall_at_1m": 10**6,
+}
+"""Draws that each recall speaks of."""
 
 
 SIDES = ("model", "networks", "ngram", "forgetful", "unconditional")
@@ -205,7 +212,10 @@ def flat(
 
 
 def _rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: value if value is None else round(value, 4) for name, value in figures.items()}
+    return {
+        name: value if value is None else round(value, 4) + 0.0  # never -0.0
+        for name, value in figures.items()
+    }
 
 
 def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> np.ndarray:
@@ -238,8 +248,9 @@ def exact_novelty(train_log_probs: np.ndarray) -> float:
 def recall(test_log_probs: np.ndarray, num_samples: int, seed: int) -> dict[str, Estimate]:
     """The share of held-out names found by so many draws, on average: mean of 1 - (1 - p)^n.
 
-    Exact, since p is known (Arús-Pous et al. 2019 sample). The denominator is all held-out
-    names; every draw counts, valid or not. 1,000 draws to a million.
+    Arús-Pous et al. (2019) count what samples recover of a database; here p, the probability
+    of being drawn, is known, so nothing is sampled. The denominator is all held-out names;
+    every draw counts, valid or not.
 
     Args:
         test_log_probs: Of being drawn, as `draw_log_probs` gives them; shape (N,).
@@ -397,6 +408,16 @@ def bits_by_position(events: pd.DataFrame) -> pd.DataFrame:
     return bits.reset_index()
 
 
+def ngram_distances(distances: Mapping[str, Estimate]) -> pd.DataFrame:
+    """A row for each n: the distance of generated names, its interval, and held-out names' own.
+
+    Args:
+        distances: As `distances_from_training` gives them.
+    """
+    rows = [{"n": n, **asdict(distances[f"js_{n}gram"])} for n in (1, 2, 3)]
+    return pd.DataFrame(rows).rename(columns={"value": "generated", "floor": "held_out"})
+
+
 def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
     """A name that costs little a character, one in the middle, and one that costs much.
 
@@ -497,20 +518,3 @@ def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int
     tables = {name: table.round(5) for name, table in tables.items()}
     categories = by_category(costs, test, vocabulary, num_bootstrap, seed)
     return Evaluation(figures, costs, tables, categories)
-
-
-def ngram_distances(distances: Mapping[str, Estimate]) -> pd.DataFrame:
-    """A row for 1-, 2- and 3-grams: the distance of drawn names, its interval, held-out names'."""
-    rows = []
-    for n in (1, 2, 3):
-        estimate = distances[f"js_{n}gram"]
-        rows.append(
-            {
-                "n": n,
-                "generated": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "held_out": estimate.floor,
-            }
-        )
-    return pd.DataFrame(rows)

@@ -24,7 +24,7 @@ from nomosaurus.files import replace_file
 FORMATS = (".svg", ".png", ".pdf")
 START, END = "start", "end"
 COLOURS = "RdBu_r"  # blue below 0, white at 0, red above
-OWN, FORGETFUL = "#2f5d8a", "#c9752d"
+BLUE, ORANGE = "#2f5d8a", "#c9752d"  # everyone can tell them apart
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "nomosaurus",  # equal pictures, equal bytes
@@ -104,12 +104,12 @@ def draw_activations(explanations: Sequence[Explanation]) -> Figure:
 def _draw_costs(axes: Axes, explanation: Explanation, highest: float) -> None:
     steps = explanation.steps
     place = np.arange(len(steps))
-    axes.bar(place, [step.bits for step in steps], 0.7, color=OWN, label="with its memory")
+    axes.bar(place, [step.bits for step in steps], 0.7, color=BLUE, label="with its memory")
     axes.plot(
         place,
         [step.forgetful_bits for step in steps],
         "_",
-        color=FORGETFUL,
+        color=ORANGE,
         markersize=11,
         markeredgewidth=2,
         label="had it forgotten aₜ₋₁",
@@ -176,7 +176,7 @@ def draw_unrolled(explanation: Explanation, most_likely: int = 3) -> Figure:
             ):
                 y = 3.75 - 0.36 * rank
                 came = symbol == step.target
-                axes.barh(y, 0.62 * probability, 0.3, left=t - 0.31, color=OWN, alpha=0.45)
+                axes.barh(y, 0.62 * probability, 0.3, left=t - 0.31, color=BLUE, alpha=0.45)
                 axes.text(
                     t - 0.29,
                     y,
@@ -185,7 +185,7 @@ def draw_unrolled(explanation: Explanation, most_likely: int = 3) -> Figure:
                     fontsize=8,
                     fontweight="bold" if came else "normal",
                 )
-            axes.text(t, 4.15, step.target or END, ha="center", color=OWN, fontweight="bold")
+            axes.text(t, 4.15, step.target or END, ha="center", color=BLUE, fontweight="bold")
         axes.set(xlim=(-1.05, len(steps) - 0.4), ylim=(-0.35, 4.6), aspect="auto")
         for y, label in ((0.1, "xₜ"), (1.6, "aₜ"), (3.4, "yₜ"), (4.15, "came")):
             axes.text(-1.0, y, label, va="center", fontstyle="italic")
