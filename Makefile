@@ -12,12 +12,12 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro crossvalidate experiments test lint ui serve lock clean
+.PHONY: help repro crossvalidate experiments test lint ui serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample; then a summary
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
 	@$(BIN)/nomosaurus summary
 
@@ -60,6 +60,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
+	@$(BIN)/python benchmarks/run.py
 
 lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock

@@ -13,7 +13,7 @@ from nomosaurus.corpus import build_corpus
 from nomosaurus.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.ensemble import train_networks
 from nomosaurus.errors import one_line_errors
-from nomosaurus.evaluation import likelihoods, rounded
+from nomosaurus.evaluation import flat, likelihoods
 from nomosaurus.files import main_checkout, write_json
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.progress import say_settled, training_progress
@@ -24,8 +24,9 @@ from nomosaurus.training import choose_device, make_repeatable
 def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     """Train on each fold's names, and score those it holds out."""
     values = load_params(params, {"model.cell": cell} if cell else {})
+    corpus = build_corpus(values.data)
     folds = make_folds(
-        build_corpus(values.data).names(), values.crossvalidate.folds, values.data.split_key
+        corpus.names(), values.crossvalidate.folds, values.data.split_key, corpus.categories
     )
     num_names = len(folds[0].train)
     recipe = Recipe.for_list(values, num_names)
@@ -41,8 +42,9 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
         with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:
             trainings = train_networks(tasks, [shown], checkpoints.file)
         costs = held_out_costs(folds, trainings, recipe)
-        figures = likelihoods(costs, values.evaluate.bootstrap_samples, values.seed)
-        write_json(metrics, rounded(figures))
+        estimates = likelihoods(costs, values.evaluate.bootstrap_samples, values.seed)
+        figures = flat(estimates, with_interval=estimates)
+        write_json(metrics, figures)
         cpu_seconds = sum(training.cpu_seconds for training in trainings)
         run.log_metrics(figures | {"cpu_seconds": cpu_seconds})
         run.log_files(metrics)

@@ -24,9 +24,9 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     """Read the list that params.yaml names, and write the prepared data and its counts."""
     data = load_params(params).data
     corpus = build_corpus(data)
-    vocabulary = Vocabulary.from_names(corpus.train)
+    vocabulary = Vocabulary.from_names(corpus.train, corpus.categories)
     sides = (
-        EncodedNames.from_names(names, vocabulary)
+        EncodedNames.from_names(names, vocabulary, corpus.categories)
         for names in (corpus.train, corpus.validation, corpus.test)
     )
     known_hashes = name_hashes(corpus.names(), data.split_key)

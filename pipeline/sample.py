@@ -23,18 +23,17 @@ def main(params: Path, model: Path, names: Path) -> None:
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    request = Request(**values.sample.model_dump(exclude={"count"}))
-    try:
-        drawn = trained.generate(values.sample.count, request)
-    except SamplingError as error:
-        if not error.managed:
-            raise
-        print(f"warning: {error}", file=sys.stderr)
-        drawn = error.managed
-    write_table(names, name_table(trained, drawn))
     with tracking.model_run("sample", model, trained) as run:
+        try:
+            drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
+        except SamplingError as error:
+            if not error.managed:
+                raise
+            print(f"warning: {error}", file=sys.stderr)
+            drawn = error.managed
+        write_table(names, name_table(trained, drawn))
         run.log_params("sample", values.sample)
-        run.log_files(names)
+        run.log_names(names)
 
 
 if __name__ == "__main__":

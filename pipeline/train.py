@@ -10,7 +10,7 @@ import typer
 from nomosaurus import tracking
 from nomosaurus.checkpoint import Checkpoints
 from nomosaurus.dataset import load_known_hashes, load_split, load_vocabulary
-from nomosaurus.ensemble import learning_curve, member_tasks, train_networks, training_summary
+from nomosaurus.ensemble import member_tasks, train_networks, training_summary
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import main_checkout, write_json, write_table
 from nomosaurus.mixture import fit_mixture
@@ -18,7 +18,7 @@ from nomosaurus.model import NameModel
 from nomosaurus.model_file import save_model
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.progress import say_settled, training_progress
-from nomosaurus.training import choose_device, make_repeatable
+from nomosaurus.training import choose_device, learning_curve, make_repeatable
 
 
 @one_line_errors()
@@ -31,7 +31,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     say_settled(recipe.settled(values), len(train))
     make_repeatable(recipe.train.num_threads)
     device = choose_device(recipe.train.device)
-    tasks = member_tasks(train, validation, vocabulary.size, recipe, device)
+    tasks = member_tasks(train, validation, vocabulary, recipe, device)
     with (
         Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
         tracking.training_run("train", recipe, checkpoints.fingerprint) as run,
@@ -44,10 +44,11 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         histories = [training.epochs for training in trainings]
         known_hashes = load_known_hashes(prepared)
         trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+        trained = trained.with_list_bits(validation)
         summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
         write_json(metrics, summary)
-        write_table(curve, learning_curve(trainings))
+        write_table(curve, learning_curve(histories))
         run.log_model(model)
         cpu_seconds = sum(training.cpu_seconds for training in trainings)
         run.log_metrics(summary | {"cpu_seconds": cpu_seconds})

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from nomosaurus.corpus import name_hashes
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.mixture import Mixture, NgramWeight
+from nomosaurus.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
@@ -25,6 +25,7 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 NAMES = ["ana", "anabel", "bela", "belana", "abel", "nala", "lena", "elena", "alba", "blanca"]
+CATEGORIES = dict.fromkeys(NAMES, "long") | {"ana": "short", "abel": "other", "nala": "other"}
 
 
 SMALL = {  # instead of each `auto`
@@ -52,25 +53,33 @@ def params_with(**sections: dict) -> Params:
     return parse_params(content, "params.yaml")
 
 
-def make_model(names: list[str] = NAMES, **model_params) -> NameModel:
+def make_model(
+    names: list[str] = NAMES, categories: dict[str, str] | None = None, **model_params
+) -> NameModel:
     """An untrained model on a small list; same arguments, same weights."""
     small = {"cell": "gru", "hidden_size": 8, "num_layers": 1, "members": 2}
-    params = params_with(data={"max_length": 12}, model=small | model_params)
-    vocabulary = Vocabulary.from_names(names)
-    train = EncodedNames.from_names(names, vocabulary)
+    condition = "kind" if categories else ""
+    params = params_with(
+        data={"max_length": 12, "condition": condition}, model=small | model_params
+    )
+    vocabulary = Vocabulary.from_names(names, categories)
+    train = EncodedNames.from_names(names, vocabulary, categories)
     networks = []
     for member in range(params.model.members):
-        network = RecurrentNetwork(params.model, vocabulary.size)
+        network = RecurrentNetwork(params.model, vocabulary.size, vocabulary.num_categories)
         network.initialise(torch.Generator().manual_seed(member))
         networks.append(network.eval())
-    return NameModel(
-        Mixture(networks, KneserNey.fit(train, vocabulary.size, order=3), NgramWeight(0.2, 0.4)),
+    ngram = KneserNey.fit(train, vocabulary.size, order=3)
+    shares = category_shares(train, vocabulary.num_categories)
+    model = NameModel(
+        Mixture(networks, ngram, NgramWeight(0.2, 0.4), shares),
         vocabulary,
         train,
         name_hashes(names, params.data.split_key),
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
     )
+    return model.with_list_bits(train)
 
 
 def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
@@ -84,7 +93,9 @@ def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
     return replace(model, mixture=Mixture(networks, model.mixture.ngram, NgramWeight(0.0, 0.0)))
 
 
-def in_numpy(network: RecurrentNetwork, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def in_numpy(
+    network: RecurrentNetwork, ids: list[int], category: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """a_t of the last layer, (T, H), and y_t, (T, V), by the equations, from one-hot vectors."""
 
     def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -98,15 +109,19 @@ def in_numpy(network: RecurrentNetwork, ids: list[int]) -> tuple[np.ndarray, np.
     for x in np.eye(network.vocab_size)[ids]:
         for i in range(layers):
             W_ax, W_aa, b_a = (weights[f"layers.{i}.{n}"] for n in ("W_ax", "W_aa", "b_a"))
+            from_input = W_ax @ x + b_a
+            if i == 0 and category is not None:
+                W_ac = weights["layers.0.W_ac"]
+                from_input = from_input + W_ac @ np.eye(W_ac.shape[1])[category]
             if network.params.cell == "rnn":
-                a[i] = np.tanh(W_aa @ a[i] + W_ax @ x + b_a)
+                a[i] = np.tanh(W_aa @ a[i] + from_input)
             elif network.params.cell == "gru":
-                rx, zx, nx = np.split(W_ax @ x + b_a, 3)
+                rx, zx, nx = np.split(from_input, 3)
                 ra, za, na = np.split(W_aa @ a[i], 3)
                 r, z = sigmoid(rx + ra), sigmoid(zx + za)
                 a[i] = (1 - z) * np.tanh(nx + r * na) + z * a[i]
             else:
-                admit, forget, g, show = np.split(W_aa @ a[i] + W_ax @ x + b_a, 4)
+                admit, forget, g, show = np.split(W_aa @ a[i] + from_input, 4)
                 c[i] = sigmoid(forget) * c[i] + sigmoid(admit) * np.tanh(g)
                 a[i] = sigmoid(show) * np.tanh(c[i])
             x = a[i]
@@ -120,3 +135,9 @@ def in_numpy(network: RecurrentNetwork, ids: list[int]) -> tuple[np.ndarray, np.
 @pytest.fixture
 def model() -> NameModel:
     return make_model()
+
+
+@pytest.fixture
+def conditional() -> NameModel:
+    """A model that takes one of the categories long, other and short."""
+    return make_model(categories=CATEGORIES)

@@ -23,7 +23,7 @@ def tasks(names=NAMES[:7], seed=1, **train) -> list[Task]:
     return member_tasks(
         EncodedNames.from_names(names, VOCABULARY),
         EncodedNames.from_names(NAMES[7:], VOCABULARY),
-        VOCABULARY.size,
+        VOCABULARY,
         recipe,
         torch.device("cpu"),
     )
@@ -102,6 +102,13 @@ def test_the_same_data_in_another_order_is_other_data(tmp_path):
         Checkpoints(tmp_path, "train", tasks(names=names)).fingerprint
         for names in (NAMES[:7], NAMES[6::-1])
     )
+    assert one != other
+
+
+def test_the_same_names_of_other_categories_are_other_data(tmp_path):
+    plain = tasks()
+    moved = [replace(task, train=task.train.with_category(1)) for task in plain]
+    one, other = (Checkpoints(tmp_path, "train", both).fingerprint for both in (plain, moved))
     assert one != other
 
 

@@ -5,11 +5,12 @@ import math
 import re
 
 import pytest
-from conftest import make_model
+from conftest import CATEGORIES, make_model
 from rich.console import Console
 from typer.testing import CliRunner
 
-from nomosaurus.cli import app
+from nomosaurus.cli import _large, app
+from nomosaurus.generation import Request
 from nomosaurus.model_file import save_model
 
 
@@ -93,9 +94,9 @@ def test_score_and_generate_say_the_same_of_a_name(run):
     lines = "\n".join(name["name"] for name in objects(drawn))
     _, scored, _ = run("score", "--json", stdin=lines)
     for one, other in zip(objects(drawn), objects(scored), strict=True):
-        assert one["log_prob"] == pytest.approx(other["log_prob"], abs=1e-4)
-        del one["log_prob"], other["log_prob"], one["bits_per_char"], other["bits_per_char"]
-        assert one == other
+        for key, value in one.items():
+            about = key in ("log_prob", "bits_per_char")
+            assert other[key] == (pytest.approx(value, abs=1e-4) if about else value), key
 
 
 def test_score_takes_names_from_arguments_a_file_and_standard_input(run, tmp_path):
@@ -115,10 +116,65 @@ def test_score_warns_of_characters_never_seen(run):
     assert err == "warning: no learnt name has the characters 'o' 'x' 'z' 'é'\n"
 
 
-def test_score_shows_a_table_with_the_nearest_name(run):
+def test_score_says_in_words_what_to_think_of_a_name(run):
     code, out, _ = run("score", "belanna")
     assert code == 0
-    assert "belana (1)" in out
+    (name,) = objects(run("score", "belanna", "--json")[1])
+    for part in (
+        f"{name['bits_per_char']:.2f} bits a character",
+        f"as typical as {name['percentile_held_out']:.0f} % of the 10 names held out",
+        f"95 % interval {name['rank_low']:,} to {name['rank_high']:,}",
+        "belana (1), ",
+        f"at place {name['surprise']['place']} costs most",
+    ):
+        assert part in out, part
+
+
+def test_score_shows_a_table_of_several_names(run):
+    code, out, _ = run("score", "belanna", "ana", "zzzzzzzzzzzz")
+    assert code == 0
+    heading, *lines = out.splitlines()
+    assert heading.split()[:2] == ["name", "log-prob"]
+    assert [line.split()[0] for line in lines] == ["belanna", "ana", "zzzzzzzzzzzz"]
+    assert "belana (1)" in lines[0]
+    assert " no " in lines[1]
+    assert " > " in lines[2]
+    assert len({line.index("(") - len(line.split()[-2]) for line in lines}) == 1  # aligned
+
+
+def test_score_tells_programs_all_of_it(run):
+    (name,) = objects(run("score", "belanna", "--json")[1])
+    assert list(name) == [
+        *("name", "log_prob", "chars", "bits_per_char", "new"),
+        *("percentile_train", "percentile_held_out", "rank", "rank_low", "rank_high"),
+        *("nearest", "surprise"),
+    ]
+    assert name["nearest"][0] == {"name": "belana", "distance": 1}
+    assert set(name["surprise"]) == {"character", "place", "bits"}
+
+
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_long_list_is_scored_in_parts_and_in_order(run, monkeypatch, form):
+    lines = "\n".join(["bela", "ana", "", "lena", "nala", "", "", "", "abel"])
+    _, together, _ = run("score", *form, stdin=lines)
+    monkeypatch.setattr("nomosaurus.cli.SCORED_TOGETHER", 2)
+    _, apart, err = run("score", *form, stdin=lines)
+    assert apart == together
+    assert err == "warning: empty lines left out: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (999_999, "999,999"),
+        (1_230_000, "1.23 million"),
+        (45 * 10**9, "45 billion"),
+        (6 * 10**12, "6 trillion"),
+        (123 * 10**17, "1.2 x 10^19"),
+    ],
+)
+def test_large_numbers_are_shown_in_words(number, shown):
+    assert _large(number) == shown
 
 
 @pytest.mark.parametrize("name", ["[/c]", "c[o-]c", "[bold]x", ":smile:"])
@@ -129,12 +185,11 @@ def test_names_are_shown_as_they_are(run, name):
 
 
 def test_summary_shows_names_as_they_are(run, tmp_path):
-    figures = {"novelty": 0.5}
-    for key in ("perplexity", "network_perplexity", "baseline_perplexity"):
-        figures |= {key: 4.5, f"{key}_low": None, f"{key}_high": None}
+    keys = ("perplexity", "network_perplexity", "baseline_perplexity", "novelty")
+    figures = {key: {"value": 0.5, "low": None, "high": None, "floor": None} for key in keys}
     for path, content in {
         "metrics/prepare.json": json.dumps({"names_train": 8, "names_test": 1}),
-        "metrics/evaluate.json": json.dumps(figures),
+        "metrics/evaluate_details.json": json.dumps({"figures": figures}),
         "samples/names.csv": "name,new\nc[nh3+]o,True\nNA,True\na name that is rather long,True\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -151,6 +206,50 @@ def test_info_names_network_list_and_training(run):
     assert code == 0
     for part in ("2 gru", "10 names", "sha256", "kept epoch 1", "3-gram, weight 0.2 in"):
         assert part in out
+
+
+@pytest.fixture
+def run_conditional(run, tmp_path):
+    save_model(tmp_path / "models" / "model.safetensors", make_model(categories=CATEGORIES))
+    return run
+
+
+def test_score_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short"):
+        (scored,) = objects(run_conditional("score", "bela", "--json", "--given", given)[1])
+        assert scored["log_prob"] == model.score(["bela"], given)[0].log_prob
+    (scored,) = objects(run_conditional("score", "bela", "--json")[1])
+    assert scored["log_prob"] == model.score(["bela"])[0].log_prob
+
+
+def test_generate_takes_a_category(run_conditional):
+    model = make_model(categories=CATEGORIES)
+    for given in ("long", "short", None):
+        arguments = [] if given is None else ["--given", given]
+        _, out, _ = run_conditional("generate", "-n", 5, *arguments)
+        names = model.generate(5, Request(given=given))
+        assert out.splitlines() == [name.name for name in names]
+
+
+def test_explain_says_for_which_category(run_conditional):
+    _, out, _ = run_conditional("explain", "bela", "--given", "short")
+    assert out.endswith("for the category 'short', as given.\n")
+    _, out, _ = run_conditional("explain", "bela")
+    assert out.endswith("for the category 'long', the likeliest for this name.\n")
+
+
+def test_info_counts_the_categories(run_conditional):
+    lines = [line.rstrip() for line in run_conditional("info")[1].splitlines()]
+    assert "categories  kind: 'long' 7, 'other' 2, 'short' 1" in lines
+
+
+@pytest.mark.parametrize("command", ["score", "explain"])
+def test_a_category_that_is_not_known_gets_one_line(run_conditional, command):
+    code, out, err = run_conditional(command, "bela", "--given", "huge")
+    assert (code, out) == (1, "")
+    expected = "error: no training name has the category 'huge'; there are 'long', 'other', 'short'"
+    assert err == f"{expected}\n"
 
 
 @pytest.mark.parametrize("command", ["generate", "score", "info", "summary"])

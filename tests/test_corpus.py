@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,10 +10,10 @@ from hypothesis import strategies as st
 from nomosaurus.corpus import (
     SPLITS,
     build_corpus,
-    decode_lines,
     name_hash,
     name_hashes,
     normalise,
+    read_lines,
     read_rows,
     split_sides,
 )
@@ -25,6 +27,10 @@ def corpus_of(tmp_path, rows, file="list.txt", **data):
     path = tmp_path / file
     path.write_text("\n".join(rows) + "\n", "utf-8")
     return build_corpus(params_with(data={"path": str(path)} | data).data)
+
+
+def names_in(path) -> list[str]:
+    return [row.name for row in read_rows(path, "name")]
 
 
 @pytest.mark.parametrize(
@@ -61,32 +67,32 @@ def test_every_format_gives_the_same_rows(tmp_path, suffix):
         path.write_text("\n".join(names) + "\n", "utf-8")
     else:
         table.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
-    assert read_rows(path, "name") == names
+    assert names_in(path) == names
 
 
 def test_txt_keeps_its_first_line_and_ignores_marks_and_line_ends(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes("\ufeffAna\r\nBea\r\nCleo".encode())
-    assert read_rows(path, "name") == ["Ana", "Bea", "Cleo"]
+    assert names_in(path) == ["Ana", "Bea", "Cleo"]
 
 
 def test_a_folder_is_read_file_by_file(tmp_path):
     (tmp_path / "a.txt").write_text("Ana\n")
     (tmp_path / "b.csv").write_text("name\nBea\n")
     (tmp_path / "README.md").write_text("not a list")
-    assert read_rows(tmp_path, "name") == ["Ana", "Bea"]
+    assert names_in(tmp_path) == ["Ana", "Bea"]
 
 
 def test_a_spreadsheets_semicolons_separate_columns(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("id;name\n1;Ana\n2;Bea, la mayor\n")
-    assert read_rows(path, "name") == ["Ana", "Bea, la mayor"]
+    assert names_in(path) == ["Ana", "Bea, la mayor"]
 
 
 def test_quoted_commas_stay_inside_a_name(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text('name,x\n"Smith, Ana",1\n')
-    assert read_rows(path, "name") == ["Smith, Ana"]
+    assert names_in(path) == ["Smith, Ana"]
 
 
 def test_every_row_is_accounted_for(tmp_path):
@@ -144,10 +150,66 @@ def test_unknown_characters_of_held_out_names_are_counted(tmp_path):
     assert corpus.report(vocabulary)["unknown_test"] == digits
 
 
+def conditional_corpus(tmp_path, rows):
+    return corpus_of(tmp_path, ["name,kind", *rows], "list.csv", condition="kind")
+
+
+def test_the_first_row_of_a_name_decides_on_its_category_and_conflicts_are_counted(tmp_path):
+    rows = [f"{name},even" if i % 2 else f"{name}, odd " for i, name in enumerate(NAMES)]
+    rows += ["Name1,odd", "name1,even", "NAME0,odd", "name2,", "name200,", "name201"]
+    corpus = conditional_corpus(tmp_path, rows)
+    assert corpus.categories["name1"] == "even"
+    assert corpus.categories["name0"] == corpus.categories["name2"] == "odd"
+    assert corpus.categories["name200"] == corpus.categories["name201"] == ""
+    report = corpus.report(Vocabulary.from_names(corpus.train, corpus.categories))
+    assert report["category_conflicts"] == 2  # Name1,odd and name2,
+    assert report["duplicates_merged"] == 4
+    assert report["categories"] == 3
+
+
+def test_categories_do_not_move_a_name_to_another_side(tmp_path):
+    conditional = conditional_corpus(tmp_path, [f"{n},{i % 3}" for i, n in enumerate(NAMES)])
+    plain = corpus_of(tmp_path, NAMES)
+    for side in SPLITS:
+        assert getattr(plain, side) == getattr(conditional, side)
+    assert plain.categories == {}
+    report = plain.report(Vocabulary.from_names(plain.train, plain.categories))
+    keys = ("categories", "category_conflicts", "unknown_category_validation")
+    assert [report[key] for key in (*keys, "unknown_category_test")] == [0, 0, 0, 0]
+
+
+def test_held_out_names_of_a_category_that_no_training_name_has_are_counted(tmp_path):
+    corpus = conditional_corpus(tmp_path, [f"{name},{name}" for name in NAMES])
+    report = corpus.report(Vocabulary.from_names(corpus.train, corpus.categories))
+    assert report["unknown_category_test"] == report["names_test"] > 0
+    assert report["unknown_category_validation"] == report["names_validation"] > 0
+
+
+@pytest.mark.parametrize("values", [["x", "y"], pd.Categorical(["x", "y"]), [1, 2]])
+def test_categories_in_parquet_may_be_text_codes_or_numbers(tmp_path, values):
+    path = tmp_path / "list.parquet"
+    pd.DataFrame({"name": ["ana", "bea"], "kind": values}).to_parquet(path)
+    assert [row.category for row in read_rows(path, "name", "kind")] == list(map(str, values))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("list.txt", "has no columns, and so no column 'kind'; save the list as CSV, or set"),
+        ("list.csv", "has no column 'kind'; it has 'name'; set data.condition"),
+    ],
+)
+def test_a_list_without_the_categories_gets_one_clear_line(tmp_path, file, message):
+    with pytest.raises(ListError) as caught:
+        corpus_of(tmp_path, ["name", *NAMES], file, condition="kind")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_quotes_in_a_tsv_are_characters(tmp_path):
     path = tmp_path / "list.tsv"
     path.write_text('name\tx\n"Quo\t2\neve"\t3\n')
-    assert read_rows(path, "name") == ['"Quo', 'eve"']
+    assert names_in(path) == ['"Quo', 'eve"']
 
 
 @pytest.mark.parametrize("values", [[b"ana"], [["ana", "bea"]], [1.5]])
@@ -159,7 +221,7 @@ def test_parquet_column_that_is_no_text_is_refused(tmp_path, values):
 
 def test_a_byte_order_mark_does_not_shift_the_line_of_an_error():
     with pytest.raises(ListError, match=r"line 2: not UTF-8 \(byte 0xfc\)"):
-        decode_lines(b"\xef\xbb\xbfana\nM\xfcller\n", "list.txt")
+        list(read_lines(BytesIO(b"\xef\xbb\xbfana\nM\xfcller\n"), "list.txt"))
 
 
 @pytest.mark.parametrize(
@@ -198,9 +260,25 @@ def test_folder_without_lists(tmp_path):
         read_rows(tmp_path, "name")
 
 
-def test_lines_without_a_last_line_end():
-    assert decode_lines(b"a\nb", "x") == ["a", "b"]
-    assert decode_lines(b"a\n\n", "x") == ["a", ""]
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a\nb", ["a", "b"]),
+        (b"a\n\n", ["a", ""]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\rb\r", ["a", "b"]),
+        (b"\xef\xbb\xbfa\nb\n", ["a", "b"]),
+        (b"a\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (b"", []),
+    ],
+)
+def test_lines_end_in_lf_crlf_or_cr_and_the_last_need_not(content, lines):
+    assert list(read_lines(BytesIO(content), "x")) == lines
+
+
+def test_lines_are_read_one_by_one():
+    lines = read_lines(BytesIO(b"ana\nM\xfcller\n"), "x")
+    assert next(lines) == "ana"  # the second is not UTF-8
 
 
 def test_the_default_list_is_sorted_and_each_genus_stands_once():

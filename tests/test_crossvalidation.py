@@ -52,6 +52,17 @@ def test_the_vocabulary_is_of_the_names_to_learn_alone():
         assert "ñ" not in fold.vocabulary.characters
 
 
+def test_categories_go_along_with_the_names():
+    categories = {name: name[0] for name in DINOSAURS}
+    for fold in make_folds(DINOSAURS, 5, "key", categories):
+        known = fold.vocabulary.categories
+        assert known == tuple(sorted({name[0] for name in decoded(fold, "train")}))
+        for side in ("train", "validation", "test"):
+            wanted = [name[0] for name in decoded(fold, side)]
+            ids = getattr(fold, side).categories
+            assert [[*known, None][i] for i in ids] == [c if c in known else None for c in wanted]
+
+
 def test_too_few_names_for_the_folds_are_refused():
     with pytest.raises(ListError, match="3 names are too few for 10 folds"):
         make_folds(["ana", "bela", "abel"], 10, "key")

@@ -48,6 +48,12 @@ def test_unknown_character_is_an_input_and_a_target_of_its_own():
     assert batch.targets.tolist() == [[1, 4, 2, 0]]
 
 
+def test_each_event_knows_its_name_and_its_place_there():
+    names = encoded(["ab", "b", "aba"])
+    assert names.event_rows.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert names.event_places.tolist() == [0, 1, 2, 0, 1, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("seed", [None, 1])
 def test_every_name_is_in_exactly_one_batch(seed):
     generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -93,3 +99,25 @@ def test_missing_or_damaged_data_says_what_to_run(tmp_path):
     (tmp_path / "known_hashes.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ArtifactError, match="is damaged"):
         load_known_hashes(tmp_path)
+
+
+def test_categories_go_with_their_names(tmp_path):
+    of = dict(zip(NAMES, "xyxzyx", strict=True))
+    vocabulary = Vocabulary.from_names(["abc", "a", "cab"], of)  # none of category z
+    names = EncodedNames.from_names(NAMES, vocabulary, of)
+    assert names.categories.tolist() == [0, 1, 0, 2, 1, 0]
+    for rows, batch in batches_by_length(names, 4, torch.Generator().manual_seed(1)):
+        assert batch.categories.tolist() == names.categories[rows].tolist()
+    chosen = names.select(np.array([3, 0, 3]))
+    assert chosen.decode(VOCABULARY) == ["bb", "abc", "bb"]
+    assert chosen.categories.tolist() == [2, 0, 2]
+    assert names.with_category(1).categories.tolist() == [1] * 6
+    hashes = np.zeros(1, dtype=np.uint64)
+    save_prepared(tmp_path / "prepared", Prepared(vocabulary, names, names, names, hashes))
+    assert load_vocabulary(tmp_path / "prepared") == vocabulary
+    assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
+
+
+def test_no_names_can_be_selected():
+    none = encoded().select(np.empty(0, dtype=np.int64))
+    assert (len(none), none.ids.dtype) == (0, encoded().ids.dtype)

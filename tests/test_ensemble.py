@@ -1,5 +1,6 @@
 import multiprocessing
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,6 @@ from conftest import NAMES, REPOSITORY, params_with
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import (
-    learning_curve,
     member_seed,
     member_tasks,
     train_networks,
@@ -25,13 +25,13 @@ TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
 
 
-def tasks(members=2, vocab_size=VOCABULARY.size, **train_params) -> list[Task]:
+def tasks(members=2, **train_params) -> list[Task]:
     params = params_with(
         model={"cell": "lstm", "hidden_size": 16, "members": members},
         train={"max_epochs": 3, "batch_size": 4, "num_threads": 1} | train_params,
     )
     recipe = Recipe.for_list(params, len(TRAIN))
-    return member_tasks(TRAIN, VALIDATION, vocab_size, recipe, torch.device("cpu"))
+    return member_tasks(TRAIN, VALIDATION, VOCABULARY, recipe, torch.device("cpu"))
 
 
 class Seen(Watcher):
@@ -76,7 +76,7 @@ def test_workers_take_the_number_of_threads_from_params_alone(monkeypatch):
         train={"max_epochs": 1, "batch_size": 128, "num_threads": 1},
     )
     recipe = Recipe.for_list(params, len(train))
-    both = member_tasks(train, validation, vocabulary.size, recipe, torch.device("cpu"))
+    both = member_tasks(train, validation, vocabulary, recipe, torch.device("cpu"))
 
     def with_threads(number: int) -> list[bytes]:
         before = torch.get_num_threads()
@@ -120,7 +120,8 @@ def test_a_worker_that_is_killed_is_one_line():
 
 
 def test_an_error_in_one_process_ends_all_of_them():
-    broken = tasks(vocab_size=2)  # ids that the network has no row for
+    # Ids that the networks have no row for.
+    broken = [replace(task, vocab_size=2) for task in tasks()]
     with pytest.raises(IndexError):
         train_networks(broken, num_jobs=2)
     assert not multiprocessing.active_children()
@@ -132,16 +133,20 @@ def test_members_of_all_seeds_differ():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_curve_and_summary_speak_of_all_networks():
+def test_summary_speaks_of_all_networks():
     trainings = train_networks(tasks(), num_jobs=1)
-    curve = learning_curve(trainings)
-    assert curve["epoch"].tolist() == [1, 2, 3]
-    mean = sum(training.epochs[0].train_nats for training in trainings) / 2
-    assert curve["train"][0] == pytest.approx(mean, abs=1e-4)
     networks = [training.network for training in trainings]
     mixture = fit_mixture(networks, TRAIN, VALIDATION, tasks()[0].model_params)
     summary = training_summary(mixture, trainings, VALIDATION)
     assert summary["epochs"] == 6
     assert summary["num_parameters"] == 2 * networks[0].num_parameters
+    known = VALIDATION.num_known_events(mixture.vocab_size)
+    for key, model in {
+        "validation_nats": mixture,
+        "network_validation_nats": mixture.networks_alone(),
+        "ngram_validation_nats": mixture.ngram,
+    }.items():
+        expected = model.name_nats(VALIDATION).sum() / known
+        assert summary[key] == pytest.approx(expected, abs=1e-4)
     assert summary["validation_nats"] <= summary["network_validation_nats"]
     assert summary["validation_nats"] <= summary["ngram_validation_nats"]

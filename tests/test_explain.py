@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import NAMES, in_numpy, make_model
+from conftest import CATEGORIES, NAMES, in_numpy, make_model
 
 from nomosaurus.errors import ListError
 from nomosaurus.explain import explain
@@ -29,6 +29,41 @@ def test_numbers_equal_numpys(cell, num_layers, number):
         assert step.bits == pytest.approx(-math.log2(y[target]), abs=1e-5)
         _, forgetful = in_numpy(network, [ids[t]])  # the step alone, from the zero state
         assert step.forgetful_bits == pytest.approx(-math.log2(forgetful[0, target]), abs=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numbers_equal_numpys_for_a_category(cell):
+    model = make_model(categories=CATEGORIES, cell=cell)
+    explanation = explain(model, "belana", given="other")
+    assert explanation.category == "other"
+    ids = [0, *model.vocabulary.encode("belana").tolist()]
+    activations, predictions = in_numpy(model.mixture.networks[0], ids, category=1)
+    np.testing.assert_allclose(explanation.activations, activations, atol=1e-6)
+    for t, step in enumerate(explanation.steps):
+        np.testing.assert_allclose(step.prediction, predictions[t], atol=1e-6)
+        target = [*ids[1:], 0][t]
+        _, forgetful = in_numpy(model.mixture.networks[0], [ids[t]], category=1)
+        assert step.forgetful_bits == pytest.approx(-math.log2(forgetful[0, target]), abs=1e-5)
+    (scored,) = model.score(["belana"], "other")
+    total = sum(step.model_bits for step in explanation.steps)
+    assert total == pytest.approx(-scored.log_prob / math.log(2), abs=1e-5)
+
+
+def test_without_a_category_the_likeliest_is_taken():
+    model = make_model(categories=CATEGORIES)
+    joint = {
+        category: model.score(["elena"], category)[0].log_prob + math.log(share)
+        for category, share in {"long": 0.7, "other": 0.2, "short": 0.1}.items()
+    }
+    explanation = explain(model, "elena")
+    assert explanation.category == max(joint, key=joint.get)
+    assert explanation.as_dict() == explain(model, "elena", given=explanation.category).as_dict()
+    assert explain(make_model(), "elena").category is None
+
+
+def test_a_category_that_is_not_known_is_refused():
+    with pytest.raises(ListError, match="no training name has the category 'huge'"):
+        explain(make_model(categories=CATEGORIES), "ana", given="huge")
 
 
 def test_steps_read_what_came_before():

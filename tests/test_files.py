@@ -1,7 +1,7 @@
 import pytest
 
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, replace_folder, write_json
+from nomosaurus.files import read_json, read_name_table, replace_folder, write_json
 
 
 def test_json_comes_back(tmp_path):
@@ -37,3 +37,19 @@ def test_a_new_folder_has_none_of_the_former_files(tmp_path):
     replace_folder(folder, lambda beside: (beside / "one").touch())
     replace_folder(folder, lambda beside: (beside / "two").touch())
     assert [path.name for path in folder.iterdir()] == ["two"]
+
+
+def test_a_table_of_names_keeps_them_as_text(tmp_path):
+    (tmp_path / "names.csv").write_text("name,bits_per_char,nearest\nNA,1.5,007\n12,2.5,null\n")
+    table = read_name_table(tmp_path / "names.csv", "sample")
+    assert table["name"].tolist() == ["NA", "12"]
+    assert table["nearest"].tolist() == ["007", "null"]
+    assert table["bits_per_char"].tolist() == [1.5, 2.5]
+
+
+def test_a_missing_or_empty_table_names_the_stage(tmp_path):
+    with pytest.raises(ArtifactError, match='run "dvc repro sample"'):
+        read_name_table(tmp_path / "names.csv", "sample")
+    (tmp_path / "names.csv").write_text("")
+    with pytest.raises(ArtifactError, match="not valid CSV"):
+        read_name_table(tmp_path / "names.csv", "sample")

@@ -1,4 +1,7 @@
+from dataclasses import fields
+
 import pytest
+from conftest import params_with
 
 from nomosaurus.errors import SamplingError
 from nomosaurus.generation import Request, Tally, Wording
@@ -69,3 +72,11 @@ def test_a_tally_says_what_was_drawn_kept_and_left_out():
     tally.share_used = 0.5
     assert str(tally).endswith("; they hold 50.00% of the probability of what can be drawn")
     assert str(Tally(3, 3)) == "3 drawn, 3 kept"
+
+
+def test_every_param_of_the_sample_section_is_a_part_of_the_request():
+    params = params_with(sample={"prefix": "tyr", "avoid": ["*rex*"], "given": ""}).sample
+    request = Request.from_params(params)
+    assert {field.name for field in fields(Request)} == set(type(params).model_fields) - {"count"}
+    assert (request.prefix, request.avoid, request.given) == ("tyr", ["*rex*"], None)
+    assert Request.from_params(params.model_copy(update={"given": "bird"})).given == "bird"

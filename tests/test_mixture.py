@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import NAMES, make_model, params_with
+from conftest import CATEGORIES, NAMES, make_model, params_with
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.mixture import Mixture, NgramWeight, fit_mixture, fit_ngram_weight, mix
@@ -111,3 +111,89 @@ def test_a_weight_in_params_is_taken_as_it_is():
     mixture = fit_mixture(model.mixture.networks, model.train, validation, params)
     assert mixture.ngram_weight == (0.25, 0.25)
     assert mixture.ngram.order == 2
+
+
+LETTERS_AND_UNKNOWN = ["ana", "blanca", "n", "bxla"]
+
+
+def given_each(mixture: Mixture, names: EncodedNames) -> np.ndarray:
+    """log p(name | c) of each name, from single steps; shape (C, N)."""
+    table = np.zeros((mixture.num_categories, len(names)))
+    for category in range(mixture.num_categories):
+        for row in range(len(names)):
+            state = mixture.initial_state(1, np.array([category]))
+            ids = names[row].astype(np.int64)
+            for x, target in zip([0, *ids], [*ids, 0], strict=True):
+                log_probs, state = mixture.step(np.array([x]), state)
+                if target < mixture.vocab_size:
+                    table[category, row] += log_probs[0, target].item()
+    return table
+
+
+def test_names_are_scored_given_their_category(conditional):
+    mixture, vocabulary = conditional.mixture, conditional.vocabulary
+    names = EncodedNames.from_names(LETTERS_AND_UNKNOWN, vocabulary)
+    each = given_each(mixture, names)
+    assert np.ptp(each, axis=0).min() > 1e-3  # the category makes a difference
+    for category in range(3):
+        nats = mixture.name_nats(names.with_category(category))
+        np.testing.assert_allclose(nats, -each[category], atol=1e-5)
+
+
+def test_a_category_that_is_not_known_is_summed_over_by_its_share(conditional):
+    mixture, vocabulary = conditional.mixture, conditional.vocabulary
+    assert vocabulary.categories == ("long", "other", "short")
+    assert mixture.category_shares == (0.7, 0.2, 0.1)  # of ten names
+    names = EncodedNames.from_names(LETTERS_AND_UNKNOWN, vocabulary)
+    each = given_each(mixture, names)
+    marginal = -np.log(np.exp(each).T @ [0.7, 0.2, 0.1])  # by hand, (N,)
+    np.testing.assert_allclose(mixture.marginal_nats(names), marginal, atol=1e-5)
+    np.testing.assert_allclose(mixture.name_nats(names), marginal, atol=1e-5)
+    assert mixture.likeliest_categories(names).tolist() == [
+        int(np.argmax(np.log([0.7, 0.2, 0.1]) + column)) for column in each.T
+    ]
+    some = EncodedNames(names.ids, names.offsets, np.array([1, 3, 0, 3]))
+    expected = [-each[1, 0], marginal[1], -each[0, 2], marginal[3]]
+    np.testing.assert_allclose(mixture.name_nats(some), expected, atol=1e-5)
+    np.testing.assert_allclose(mixture.marginal_nats(some), marginal, atol=1e-5)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_steps_without_a_category_are_the_marginals_events(conditional, forget):
+    mixture = conditional.mixture
+    names = EncodedNames.from_names(["elena", "ab"], conditional.vocabulary)
+    whole = mixture.event_log_probs(names, forget=forget)
+    for row in range(2):
+        ids = names[row].astype(np.int64)
+        state = mixture.initial_state(1)
+        for t, (x, target) in enumerate(zip([0, *ids], [*ids, 0], strict=True)):
+            log_probs, state = mixture.step(np.array([x]), state, forget=forget)
+            assert log_probs.exp().sum().item() == pytest.approx(1)
+            place = names.event_offsets[row] + t
+            assert log_probs[0, target].item() == pytest.approx(whole[place], abs=1e-5)
+
+
+def test_some_names_keep_what_they_know_of_their_categories(conditional):
+    mixture = conditional.mixture
+    ids = np.array([1, 2, 3])
+    for categories in (None, np.array([2, 0, 1])):
+        _, state = mixture.step(np.zeros(3, dtype=np.int64), mixture.initial_state(3, categories))
+        rows = np.array([2, 0])
+        following, _ = mixture.step(ids[rows], state.select(rows))
+        every, _ = mixture.step(ids, state)
+        np.testing.assert_allclose(following, every[rows.tolist()], atol=1e-6)
+
+
+def test_without_categories_the_marginal_is_the_plain_likelihood(mixture):
+    names = make_model().train
+    np.testing.assert_array_equal(mixture.marginal_nats(names), mixture.name_nats(names))
+
+
+def test_fitting_counts_the_shares(conditional):
+    params = params_with(model={"ngram_weight": 0.25}).model
+    train = conditional.train
+    mixture = fit_mixture(conditional.mixture.networks, train, train, params)
+    assert mixture.category_shares == tuple(
+        sum(CATEGORIES[name] == category for name in NAMES) / 10
+        for category in ("long", "other", "short")
+    )

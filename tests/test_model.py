@@ -3,9 +3,11 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_model, with_fixed_logits
+from conftest import NAMES, make_model, with_fixed_logits
+from rapidfuzz.distance import DamerauLevenshtein
 
-from nomosaurus.errors import SamplingError
+from nomosaurus.dataset import EncodedNames
+from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.generation import Request, Tally
 from nomosaurus.model import name_table
 
@@ -183,6 +185,54 @@ def test_nearest_counts_swapped_letters_as_one_edit(model):
     ]
 
 
+def test_neighbours_are_those_of_comparing_with_every_name():
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 8, size=120)
+    names = list(dict.fromkeys("".join(generator.choice(list("abc"), n)) for n in lengths))
+    model = make_model(names)
+    # "ca" is 2 edits from "abc", by swapping and inserting; 3 if what was swapped must stay.
+    asked = ["ca", "abc", "aaacccb", "bdé", *names[:20]]
+    for name, near in zip(asked, model.neighbours(asked, 4), strict=True):
+        every = [(other, DamerauLevenshtein.distance(name, other)) for other in names]
+        assert near == sorted(every, key=lambda pair: pair[1])[:4]
+
+
+def test_neighbours_do_not_depend_on_how_many_are_compared_at_once(model, monkeypatch):
+    together = model.neighbours(NAMES, 2)
+    monkeypatch.setattr("nomosaurus.model.DISTANCES_AT_ONCE", 1)
+    assert model.neighbours(NAMES, 2) == together
+    assert [near[0] for near in together] == [(name, 0) for name in NAMES]
+
+
+def test_a_short_list_has_no_more_neighbours_than_names():
+    assert make_model(["ab"]).neighbours(["abc"], 3) == [[("ab", 1)]]
+
+
+def test_events_of_a_name_add_up_to_its_nats(model):
+    names = EncodedNames.from_names(["bela", "zoé"], model.vocabulary)
+    events = model.event_nats(names)
+    assert len(events) == 9
+    np.testing.assert_allclose([events[:5].sum(), events[5:].sum()], model.nats(names))
+
+
+def test_nearest_is_exact_where_the_quick_bound_is_not():
+    # The unrestricted distance swaps letters with others between them: "ca" to "abc" is one swap
+    # and one more letter, where swapping neighbours alone needs three edits.
+    assert make_model(["zz", "abc"]).nearest(["ca"]) == [("zz", 2)]
+    assert make_model(["zzz", "abc"]).nearest(["ca"]) == [("abc", 2)]
+    generator = np.random.default_rng(0)
+    words = ["".join(generator.choice(list("abcd"), generator.integers(1, 8))) for _ in range(400)]
+    train = list(dict.fromkeys(words[:200]))
+    for word, (nearest, distance) in zip(words, make_model(train).nearest(words), strict=True):
+        distances = [DamerauLevenshtein.distance(word, name) for name in train]
+        assert (nearest, distance) == (train[np.argmin(distances)], min(distances))
+
+
+def test_nearest_counts_in_characters_and_takes_unknown_ones_for_others():
+    assert make_model(["मुंबई", "ana"]).nearest(["मुंबxई", "🦖"]) == [("मुंबई", 1), ("मुंबई", 3)]
+    assert make_model().nearest([]) == []
+
+
 def test_table_has_a_row_a_name(model):
     table = name_table(model, model.generate(5))
     assert list(table.columns) == [
@@ -195,3 +245,33 @@ def test_table_has_a_row_a_name(model):
         "distance",
     ]
     assert len(table) == 5
+
+
+def test_score_is_given_the_category_or_sums_over_all_of_them(conditional):
+    shares = {"long": 0.7, "other": 0.2, "short": 0.1}
+    given = {category: conditional.score(["nala"], category)[0].log_prob for category in shares}
+    assert len(set(given.values())) == 3
+    expected = math.log(sum(share * math.exp(given[c]) for c, share in shares.items()))
+    assert conditional.score(["nala"])[0].log_prob == pytest.approx(expected, abs=1e-5)
+    assert conditional.score(["nala"], " short ")[0].log_prob == given["short"]
+
+
+@pytest.mark.parametrize("given", [None, "short"])
+def test_generate_and_score_agree_on_categories(conditional, given):
+    drawn = conditional.generate(50, Request(seed=1, given=given))
+    scored = conditional.score([name.name for name in drawn], given)
+    for one, other in zip(drawn, scored, strict=True):
+        assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
+def test_a_category_that_is_not_known_is_refused_with_those_that_are(conditional, model):
+    with pytest.raises(ListError, match=r"category 'huge'; there are 'long', 'other', 'short'$"):
+        conditional.score(["ana"], "huge")
+    with pytest.raises(ListError, match="this model knows no category"):
+        model.score(["ana"], "long")
+    names = [f"n{i}" for i in range(30)]
+    many = make_model(names, dict(zip(names, names, strict=True)))
+    with pytest.raises(ListError) as caught:
+        many.generate(1, Request(given="ana"))
+    assert str(caught.value).count("'n") == 20
+    assert str(caught.value).endswith(", …")

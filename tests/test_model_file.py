@@ -5,6 +5,7 @@ from safetensors.numpy import save_file
 
 import nomosaurus
 from nomosaurus.errors import ModelFileError
+from nomosaurus.generation import Request
 from nomosaurus.model_file import load_model, save_model
 
 
@@ -14,10 +15,26 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     path = tmp_path / "model.safetensors"
     save_model(path, model)
     loaded = nomosaurus.load(path)
-    assert loaded.generate(20, new=True) == model.generate(20, new=True)
+    assert loaded.generate(20, Request(new=True)) == model.generate(20, Request(new=True))
     assert loaded.recipe == model.recipe
     assert loaded.vocabulary == model.vocabulary
     assert loaded.histories == model.histories
+    for side in ("train", "validation"):
+        np.testing.assert_array_equal(
+            getattr(loaded.list_bits, side), getattr(model.list_bits, side)
+        )
+
+
+def test_categories_come_back_with_the_model(tmp_path, conditional):
+    save_model(tmp_path / "model.safetensors", conditional)
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.vocabulary.categories == ("long", "other", "short")
+    assert loaded.train.categories.tolist() == conditional.train.categories.tolist()
+    assert loaded.mixture.category_shares == conditional.mixture.category_shares
+    for given in (None, "short"):
+        assert loaded.score(["nana"], given) == conditional.score(["nana"], given)
+        request = Request(given=given)
+        assert loaded.generate(9, request) == conditional.generate(9, request)
 
 
 def test_same_model_same_bytes_whatever_the_files_name(tmp_path, model):
@@ -49,7 +66,7 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 2}'})
+    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 3}'})
     with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
         load_model(tmp_path / "x")
     save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})

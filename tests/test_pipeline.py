@@ -14,19 +14,29 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["prepare", "train", "evaluate", "sample"]
+STAGES = ["prepare", "train", "evaluate", "sample", "report"]
 OUTPUTS = [
     "dvc.lock",
     "metrics/prepare.json",
     "metrics/train.json",
     "metrics/evaluate.json",
+    "metrics/evaluate_details.json",
     "plots/learning_curve.csv",
     "plots/lengths.csv",
+    "plots/ngrams.csv",
+    "plots/calibration.csv",
+    "plots/positions.csv",
+    "plots/learning_curve.svg",
+    "plots/lengths.svg",
+    "plots/ngrams.svg",
+    "plots/calibration.svg",
+    "plots/positions.svg",
     "plots/activations.svg",
     "plots/unrolled.svg",
     "plots/compact.svg",
     "samples/names.csv",
     "models/model.safetensors",
+    "report.html",
 ]
 
 
@@ -138,6 +148,9 @@ def test_every_output_is_made_and_says_what_it_should(finished):
     evaluated = json.loads((finished / "metrics/evaluate.json").read_text())
     # Two epochs teach a network less than the n-gram knows.
     assert 1 < evaluated["baseline_perplexity"] < evaluated["network_perplexity"] < 27
+    details = json.loads((finished / "metrics/evaluate_details.json").read_text())
+    assert details["figures"]["js_2gram"]["floor"] > 0
+    assert all(details["figures"][key]["value"] == evaluated[key] for key in details["figures"])
     names = pd.read_csv(finished / "samples/names.csv", keep_default_na=False)
     assert len(names) == 15
     assert names["new"].all()
@@ -147,7 +160,7 @@ def test_every_output_is_made_and_says_what_it_should(finished):
 
 def test_model_and_data_lie_in_the_cache_and_the_rest_in_git(finished):
     tracked = succeed(finished, "git", "ls-files").splitlines()
-    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors"}
+    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors", "report.html"}
     assert not any(name.startswith("data/prepared/") for name in tracked)
     assert not any("mlflow" in name or "mlartifacts" in name for name in tracked)
 
@@ -181,13 +194,13 @@ for key in metrics.split():
     assert key in run.data.metrics, key
 for key in ("seed", "model.cell", "data.path", "evaluate.bootstrap_samples", "sample.temperature"):
     assert key in run.data.params, key
-for stage in ("train", "evaluate", "sample"):
+for stage in ("train", "evaluate", "sample", "report"):
     assert f"dvc.stage.{stage}" in run.data.tags
 names = {dataset.dataset.name: dataset.dataset.digest for dataset in run.inputs.dataset_inputs}
 assert set(names) == {"small.txt", "data/prepared"}, names
 assert open("dvc.lock").read().count(names["data/prepared"]) > 0
 folders = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-assert {"metrics", "plots", "samples"} <= folders, folders
+assert {"metrics", "plots", "samples", "report.html"} <= folders, folders
 """
     succeed(finished, "python", "-W", "ignore", "-c", code)
 
@@ -228,11 +241,29 @@ for key in ("perplexity", "gain_nats_low", "cpu_seconds"):
 
 def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     set_params(project, sample__temperature=0.7)
-    assert stages_run(project) == ["prepare", "sample"]  # prepare checks all of params.yaml
+    # prepare checks all of params.yaml; the report says how names are drawn
+    assert stages_run(project) == ["prepare", "sample", "report"]
     set_params(project, evaluate__bootstrap_samples=200)
-    assert stages_run(project) == ["prepare", "evaluate"]
+    assert stages_run(project) == ["prepare", "evaluate", "report"]
     set_params(project, model__hidden_size=12)
     assert stages_run(project) == STAGES
+
+
+def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
+    table = pd.read_csv(REPOSITORY / "data/dinosaurs.csv").iloc[::4]
+    table.to_csv(project / "small.csv", index=False)
+    set_params(project, data__path="small.csv", data__condition="clade")
+    assert stages_run(project) == STAGES
+    assert json.loads((project / "metrics/prepare.json").read_text())["categories"] == 6
+    figures = json.loads((project / "metrics/evaluate.json").read_text())
+    assert figures["condition_gain_nats_low"] < figures["condition_gain_nats_high"]
+    score = ("nomosaurus", "score", "bela", "--json")
+    scored = {
+        succeed(project, *score),
+        succeed(project, *score, "--given", "Theropoda"),
+        succeed(project, *score, "--given", "Ornithopoda"),
+    }
+    assert len(scored) == 3
 
 
 def test_dvc_restores_a_model_that_it_trained_before(project):
@@ -267,12 +298,16 @@ def no_such_column(project: Path) -> None:
         (lambda p: (p / "small.txt").write_text("ana\n"), "1 different names split into"),
         (bad_bytes, "small.txt, line 2: not UTF-8"),
         (no_such_column, "small.csv has no column 'name'"),
+        (lambda p: set_params(p, data__condition="clade"), "small.txt has no columns, and so no"),
         (lambda p: (p / "small.txt").unlink(), "small.txt"),
         (lambda p: set_params(p, model__hidden_size="big"), "model.hidden_size must be a whole"),
         (lambda p: set_params(p, train__lerning_rate=1), "did you mean learning_rate?"),
         (lambda p: set_params(p, sample__temperature=-1), "sample.temperature must be greater"),
     ],
-    ids=["empty", "one-name", "bytes", "column", "missing", "type", "unknown-key", "range"],
+    ids=[
+        *("empty", "one-name", "bytes", "column", "condition", "missing"),
+        *("type", "unknown-key", "range"),
+    ],
 )
 def test_bad_input_stops_the_pipeline_and_leaves_all_outputs(project, spoil, message):
     before = state(project)
@@ -317,11 +352,15 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
 
 
 def test_dvcs_own_commands_read_the_projects_files(project):
-    assert "perplexity" in succeed(project, "dvc", "metrics", "show")
+    metrics = succeed(project, "dvc", "metrics", "show")
+    assert "perplexity" in metrics
+    assert "details" not in metrics
     assert "prepare" in succeed(project, "dvc", "dag")
     set_params(project, model__hidden_size=12)
     assert "model.hidden_size" in succeed(project, "dvc", "params", "diff")
     succeed(project, "dvc", "plots", "show")
     page = (project / "dvc_plots/index.html").read_text()
-    assert "nats per character" in page
-    assert "share of names" in page
+    for words in ("nats per character", "share of names", "Jensen-Shannon", "bits, on average"):
+        assert words in page
+    for picture in ("activations", "unrolled", "compact"):
+        assert f"{picture}.svg" in page

@@ -1,10 +1,10 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from conftest import NAMES, make_model, params_with, with_fixed_logits
 
+from nomosaurus.bootstrap import Estimate
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.evaluation import Estimate
 from nomosaurus.promotion import (
     Challenger,
     Comparison,
@@ -133,7 +133,7 @@ def test_every_reason_is_said_in_words_in_json_and_in_markdown():
     assert len(reasons) == 6
     as_dict = verdict.as_dict()
     assert as_dict["promoted"] is False
-    assert as_dict["comparison"]["gain"] == {"value": -0.05, "low": -0.08, "high": -0.02}
+    assert as_dict["comparison"]["gain"] == asdict(Estimate(-0.05, -0.08, -0.02))
     assert [check["found"] for check in as_dict["checks"] if not check["passed"]] == reasons
     for reason in reasons:
         assert f"| **failed** | {reason} |" in verdict.as_markdown()

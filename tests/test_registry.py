@@ -15,10 +15,12 @@ from nomosaurus import tracking
 from nomosaurus.cli import app
 from nomosaurus.dataset import EncodedNames, Prepared, save_prepared
 from nomosaurus.errors import RegistryError
+from nomosaurus.lineage import file_sha256
 from nomosaurus.model_file import save_model
 from nomosaurus.params import load_params
 from nomosaurus.promotion import names_sha256
 from nomosaurus.registry import Event, Registry, promote, write_log
+from nomosaurus.store import MODEL_TAG, find_run_of_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,9 +59,10 @@ def log_run(grade: str, figures: dict[str, float] = FIGURES, **tags: str) -> Non
         run.log_model(path)
     with tracking.model_run("evaluate", path, model) as run:
         run.log_metrics(figures)
-        import mlflow
+    from mlflow import MlflowClient
 
-        mlflow.set_tags(tags)
+    for key, value in tags.items():
+        MlflowClient().set_tag(find_run_of_model(file_sha256(path)).info.run_id, key, value)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -156,7 +159,7 @@ def test_the_first_is_promoted_and_a_better_one_takes_its_place(run, client):
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     for version in client.versions():
         file = Path({1: "plain", 2: "better"}[int(version.version)] + ".safetensors")
-        assert version.tags[tracking.MODEL_TAG] == tracking.file_sha256(file)
+        assert version.tags[MODEL_TAG] == file_sha256(file)
         assert version.tags["test_sha256"] == names_sha256(TEST)
         assert version.tags["git.commit"] == head.strip()
         assert version.run_id
@@ -313,7 +316,7 @@ def test_promotions_at_the_same_time_leave_one_history(run, client, request):
     assert len(lines) == codes.count(0)
     champion = client.aliases()["champion"]
     assert lines[-1]["version"] == champion
-    assert lines[-1]["model_sha256"] == tracking.file_sha256(Path("best.safetensors"))
+    assert lines[-1]["model_sha256"] == file_sha256(Path("best.safetensors"))
     assert [event.version for event in Registry(request.node.originalname).events()] == [
         line["version"] for line in lines
     ]

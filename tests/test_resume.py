@@ -85,11 +85,11 @@ def straight(prepared, tmp_path_factory) -> list[bytes]:
 
 
 def runs(folder: Path) -> list[tuple]:
-    """Id, status, and the number of logged and of different epochs of network 1."""
+    """Id, status, and the number of logged and of different epochs of the curve."""
     with sqlite3.connect(folder / "mlflow.db") as store:
         return store.execute(
             "SELECT r.run_uuid, r.status, COUNT(m.step), COUNT(DISTINCT m.step) FROM runs r "
-            "LEFT JOIN metrics m ON m.run_uuid = r.run_uuid AND m.key = 'validation_nats/1' "
+            "LEFT JOIN metrics m ON m.run_uuid = r.run_uuid AND m.key = 'curve/validation_nats' "
             "WHERE r.lifecycle_stage = 'active' GROUP BY r.run_uuid"
         ).fetchall()
 

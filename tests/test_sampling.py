@@ -4,11 +4,16 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, with_fixed_logits
+from conftest import NAMES, make_model, params_with, with_fixed_logits
 
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import SamplingError
+from nomosaurus.mixture import Mixture, fit_mixture
+from nomosaurus.params import Recipe
 from nomosaurus.sampling import BLOCK, Drawer, Drawing, choose, draw_samples, restrict
+from nomosaurus.training import train_network
+from nomosaurus.vocabulary import Vocabulary
 
 LOGITS = torch.tensor([[1.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
 
@@ -111,7 +116,7 @@ def test_log_probability_is_the_models_own():
     assert any(s.ended for s in samples)
     for sample in samples:
         if sample.ended:
-            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]))
+            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]), np.zeros(1, int))
             assert -sample.log_prob == pytest.approx(model.mixture.name_nats(name)[0], abs=1e-4)
 
 
@@ -201,3 +206,53 @@ def test_a_drawer_runs_dry_when_all_was_drawn():
     assert blocks < 5
     assert drawer.share_left_out == pytest.approx(1)
     assert drawer.draw() == []
+
+
+@pytest.fixture(scope="module")
+def trained() -> Mixture:
+    """Networks that have learnt that names of category x begin with a, those of y with b."""
+    names = [letter + name for letter in "ab" for name in NAMES]
+    of = {name: "x" if name[0] == "a" else "y" for name in names[5:]}  # 5 of x, 10 of y
+    names = list(of)
+    vocabulary = Vocabulary.from_names(names, of)
+    encoded = EncodedNames.from_names(names, vocabulary, of)
+    params = params_with(
+        model={"members": 1, "ngram_weight": 0.0, "dropout": 0.0, "state_dropout": 0.0},
+        train={"max_epochs": 100, "patience": 100, "batch_size": 4, "learning_rate": 0.02},
+    )
+    recipe = Recipe.for_list(params, len(names))
+    tasks = member_tasks(encoded, encoded, vocabulary, recipe, torch.device("cpu"))
+    networks = [train_network(task).network for task in tasks]
+    return fit_mixture(networks, encoded, encoded, recipe.model)
+
+
+def test_names_follow_the_category_that_is_given(trained):
+    for category in (0, 1):
+        drawn = list(islice(draw_samples(trained, Drawing(category=category), 0), 500))
+        first_letters = np.array([sample.ids[0] if len(sample.ids) else 0 for sample in drawn])
+        assert (first_letters == category + 1).mean() > 0.95
+
+
+def test_without_a_category_each_has_its_share(trained):
+    drawn = list(islice(draw_samples(trained, Drawing(), 0), 4000))
+    state = trained.initial_state(1)
+    p = trained.step(np.zeros(1, dtype=np.int64), state)[0].exp()[0, 1].item()
+    given = [
+        trained.step(np.zeros(1, dtype=np.int64), trained.initial_state(1, np.array([c])))[0]
+        for c in (0, 1)
+    ]
+    by_hand = given[0].exp()[0, 1] / 3 + given[1].exp()[0, 1] * 2 / 3
+    assert p == pytest.approx(by_hand.item())
+    share = np.mean([len(sample.ids) > 0 and sample.ids[0] == 1 for sample in drawn])
+    assert abs(share - p) < 5 * np.sqrt(p * (1 - p) / len(drawn))
+
+
+def test_a_prefix_tells_what_the_category_may_be(trained):
+    # Of the names that begin with b nearly all are of y, so what follows is as if y were given.
+    def second(category):
+        state = trained.initial_state(1, None if category is None else np.array([category]))
+        for i in (0, 2):
+            log_probs, state = trained.step(np.array([i]), state)
+        return log_probs.exp()[0]
+
+    assert (second(None) - second(1)).abs().max() < (second(None) - second(0)).abs().max() / 5

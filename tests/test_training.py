@@ -8,7 +8,15 @@ from conftest import NAMES, params_with
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import event_log_probs, mean_nats
-from nomosaurus.training import Snapshot, Task, best_epoch, choose_device, train_network
+from nomosaurus.training import (
+    Epoch,
+    Snapshot,
+    Task,
+    best_epoch,
+    choose_device,
+    learning_curve,
+    train_network,
+)
 from nomosaurus.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
@@ -22,7 +30,7 @@ def task(seed=1, model=None, data=(TRAIN, VALIDATION), **values) -> Task:
         model={"cell": "gru", "hidden_size": 16, "num_layers": 1} | (model or {}),
         train={"max_epochs": 3, "patience": 50, "batch_size": 4, "device": "cpu"} | values,
     )
-    return Task(*data, VOCABULARY.size, params.model, params.train, CPU, seed)
+    return Task(*data, VOCABULARY.size, 0, params.model, params.train, CPU, seed)
 
 
 def train(on_epoch=lambda epoch: None, **values):
@@ -131,3 +139,35 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch):
     assert choose_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == "cuda"
+
+
+def test_without_categories_training_does_not_look_at_them():
+    relabelled = (TRAIN.with_category(5), VALIDATION.with_category(3))
+    assert torch.equal(weights(train(data=relabelled)), weights(train()))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_network_learns_what_the_category_decides(cell):
+    # The category alone decides between two names: known, they cost nothing, else log 2.
+    of = {"ana": "x", "bela": "y"}
+    vocabulary = Vocabulary.from_names(list(of), of)
+    names = EncodedNames.from_names(list(of), vocabulary, of)
+    params = params_with(
+        model={"cell": cell, "hidden_size": 32, "dropout": 0.0, "state_dropout": 0.0},
+        train={"max_epochs": 250, "patience": 250, "learning_rate": 0.02, "weight_decay": 0.0},
+    )
+    training = train_network(
+        Task(names, names, vocabulary.size, 2, params.model, params.train, CPU, 1)
+    )
+    given = names.sum_by_name(event_log_probs(training.network, names))
+    assert given.min() > -0.1
+    exchanged = EncodedNames(names.ids, names.offsets, names.categories[::-1])
+    assert names.sum_by_name(event_log_probs(training.network, exchanged)).max() < -2
+
+
+def test_learning_curve_is_the_mean_over_the_networks_that_ran_an_epoch():
+    long = [Epoch(1, 3.0, 2.5, True), Epoch(2, 2.0, 2.25, True)]
+    table = learning_curve([long, [Epoch(1, 2.0, 2.0, True)]])
+    assert table["epoch"].tolist() == [1, 2]
+    assert table["train"].tolist() == [2.5, 2.0]
+    assert table["validation"].tolist() == [2.25, 2.25]

@@ -61,3 +61,13 @@ def test_known_and_unknown_events_share_all_probability():
     vocabulary = Vocabulary.from_names(["aab", "ac"])
     known, unknown = np.array([1, 0]), np.array([0, 1])
     assert np.exp(-vocabulary.unknown_nats(known, unknown)).sum() == pytest.approx(1)
+
+
+def test_categories_are_those_of_the_names_sorted_and_any_other_is_one_past_them():
+    of = {"ana": "y", "bela": "x", "lena": "z"}
+    vocabulary = Vocabulary.from_names(["ana", "bela"], of)
+    assert vocabulary.categories == ("x", "y")
+    assert vocabulary.encode_categories(["y", "z", None, "x"]).tolist() == [1, 2, 2, 0]
+    none = Vocabulary.from_names(["ana"])
+    assert none.num_categories == 0
+    assert none.encode_categories([None, "x"]).tolist() == [0, 0]

@@ -3,10 +3,13 @@
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from unicodedata import bidirectional
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -14,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nomosaurus.errors import ListError, one_line_errors
-from nomosaurus.files import read_json
+from nomosaurus.files import read_json, read_name_table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nomosaurus.model import NameModel, ScoredName
+    from nomosaurus.scoring import Assessment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +45,16 @@ JsonOption = Annotated[
         "(letters + 1), bits_per_char, new.",
     ),
 ]
+GivenOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The category, if the model learnt with data.condition; `nomosaurus info` names them."
+    ),
+]
 DEFAULT_MODEL = Path("models/model.safetensors")
+
+SCORED_TOGETHER = 1_000
+"""Names of a long list that are read, scored and printed at a time."""
 
 
 @app.command()
@@ -97,6 +110,7 @@ def generate(
         bool, typer.Option("--new", help="Leave out names that are on the list.")
     ] = False,
     unique: Annotated[bool, typer.Option("--unique", help="Never the same name twice.")] = False,
+    given: GivenOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
@@ -130,10 +144,11 @@ def generate(
         min_length=min_length,
         max_length=max_length,
         match=match,
-        avoid=_read_lines(avoid) if avoid else (),
+        avoid=tuple(_lines(avoid)) if avoid else (),
         min_distance=min_distance,
         new=new,
         unique=unique,
+        given=given,
     )
     trained = _load(model)
     tally = Tally()
@@ -151,63 +166,157 @@ def generate(
 def score(
     names: Annotated[list[str] | None, typer.Argument(help="Names to score.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="UTF-8 text, a name a line.")] = None,
-    as_json: JsonOption = False,
+    given: GivenOption = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line: what generate gives, percentile_train, "
+            "percentile_held_out, rank (null where it is only known to be more than rank_low), "
+            "rank_low, rank_high, nearest (name, distance), surprise (character, empty for the "
+            "end; place; bits).",
+        ),
+    ] = False,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Say how likely the model finds names, in the order given.
+    """Say what to think of names, in the order given.
 
-    Names come from the arguments, from --file, or from standard input, a name a
-    line. Few bits per character mean a name that sounds like the list.
+    Names come from the arguments, from --file, or from standard input, a name a line.
+
+    A name sounds as typical as 70 % of the list's names if so many of them have as many bits
+    per character or more. Its rank is its place among all names that the model can write,
+    the likeliest first, estimated from 10,000 drawn ones.
 
     \b
     Examples:
-      nomosaurus score diplosaurio gigantoraptor
+      nomosaurus score diplosaurio
       nomosaurus score --json < names.txt
     """
     if names and file:
         raise typer.BadParameter("give names or --file, not both")
-    from nomosaurus.corpus import check_encoding, decode_lines
-
-    if names:
-        lines = names
-    elif file:
-        lines = _read_lines(file)
-    elif not sys.stdin.isatty():
-        lines = decode_lines(sys.stdin.buffer.read(), "standard input")
-    else:
+    if not names and not file and sys.stdin.isatty():
         raise typer.BadParameter("give names, --file, or names on standard input")
-    for line in lines:
-        check_encoding(line)
+    from nomosaurus.corpus import check_encoding
+    from nomosaurus.progress import names_progress
+    from nomosaurus.scoring import Ranks, assess
+
+    for name in names or []:
+        check_encoding(name)
     trained = _load(model)
-    wanted = [line for line in lines if trained.normalise(line)]
-    if len(wanted) < len(lines):
-        print(f"warning: empty lines left out: {len(lines) - len(wanted)}", file=sys.stderr)
-    if not wanted:
+    lines = iter(names) if names else _lines(file)
+    blank = 0
+    unknown: set[str] = set()
+
+    def blocks() -> Iterator[list[str]]:
+        nonlocal blank
+        while read := list(islice(lines, SCORED_TOGETHER)):
+            block = [line for line in read if trained.normalise(line)]
+            blank += len(read) - len(block)
+            unknown.update(trained.unknown_characters(block))
+            if block:
+                yield block
+
+    waiting = blocks()
+    first = next(waiting, None)
+    if first is None:
         raise ListError("there is no name to score; give at least one that is not blank")
-    unknown = trained.unknown_characters(wanted)
+    with Console(stderr=True).status("drawing 10,000 names to compare with"):
+        ranks = Ranks.draw(trained, given)
+    widths: list[int] = []
+    done = 0
+    with names_progress(len(names) if names else None) as progress:
+        for block in chain([first], waiting):
+            assessed = assess(trained, block, ranks, given)
+            if as_json:
+                for name in assessed:
+                    print(_json_line(name))
+            elif len(assessed) == 1 and not widths:
+                _print_assessment(assessed[0], trained)
+            else:
+                widths = _print_assessments(assessed, widths)
+            done += len(block)
+            progress(done)
+    if blank:
+        print(f"warning: empty lines left out: {blank:,}", file=sys.stderr)
     if unknown:
-        shown = " ".join(repr(character) for character in unknown[:20])
+        shown = " ".join(repr(character) for character in sorted(unknown)[:20])
         print(f"warning: no learnt name has the characters {shown}", file=sys.stderr)
-    scored = trained.score(wanted)
-    if as_json:
-        for name in scored:
-            print(_json_line(name))
-        return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    for heading in ("log-probability", "bits/char"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("on the list")
-    table.add_column("nearest learnt name (edits)", no_wrap=True)
-    for name, (nearest, distance) in zip(scored, trained.nearest(wanted), strict=True):
-        table.add_row(
-            name.name,
+
+
+def _print_assessment(name: "Assessment", model: "NameModel") -> None:
+    """One name, in words."""
+    held_out, learnt = len(model.list_bits.validation), len(model.list_bits.train)
+    if name.rank is None:
+        rank = f"more than {_large(name.rank_low)}"
+    else:
+        low, high = _large(name.rank_low), _large(name.rank_high)
+        rank = f"about {_large(name.rank)} (95 % interval {low} to {high})"
+    surprise = name.surprise
+    what = _visible(surprise.character) if surprise.character else "its end"
+    console = _console()
+    rows = {
+        "on the list": "no" if name.new else "yes",
+        "likelihood": f"log-probability {name.log_prob:.2f}, "
+        f"{name.bits_per_char:.2f} bits a character",
+        "it sounds": f"as typical as {name.percentile_held_out:.0f} % of the {held_out:,} names "
+        f"held out, and as {name.percentile_train:.0f} % of the {learnt:,} learnt",
+        "rank": f"{rank} among all names that the model can write",
+        "nearest learnt": ", ".join(
+            f"{_isolated(near.name, console)} ({near.distance})" for near in name.nearest
+        ),
+        "surprise": f"{_isolated(what, console)} at place {surprise.place} costs most, "
+        f"{surprise.bits:.1f} bits",
+    }
+    console.print(_isolated(name.name, console), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in rows.items():
+        table.add_row(f"  {key}", value)
+    console.print(table)
+
+
+def _print_assessments(names: "list[Assessment]", widths: list[int]) -> list[int]:
+    """Many names, a line each; gives the widths of the columns, for the names that follow.
+
+    Args:
+        names: The names.
+        widths: Empty for the first names, which get headings.
+    """
+    console = _console()
+    rows = [
+        (
+            _isolated(name.name, console),
             f"{name.log_prob:.2f}",
             f"{name.bits_per_char:.2f}",
-            "no" if name.new else "yes",
-            f"{nearest} ({distance})",
+            f"{name.percentile_held_out:.0f} %",
+            f"> {_large(name.rank_low)}" if name.rank is None else _large(name.rank),
+            "yes" if name.new else "no",
+            f"{_isolated(_visible(name.surprise.character) or 'end', console)} "
+            f"{name.surprise.bits:.1f}",
+            f"{_isolated(name.nearest[0].name, console)} ({name.nearest[0].distance})",
         )
-    _console().print(table)
+        for name in names
+    ]
+    if not widths:
+        headings = ("name", "log-prob", "bits/char", "typical", "rank", "new", "surprise")
+        rows.insert(0, (*headings, "nearest (edits)"))
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - cell_len(cell))  # none where a later cell is wider
+            cells.append(space + cell if 1 <= i <= 4 else cell + space)
+        print("  ".join(cells).rstrip())
+    return widths
+
+
+def _large(number: int) -> str:
+    for size, word in ((15, None), (12, "trillion"), (9, "billion"), (6, "million")):
+        if number >= 10**size:
+            if word is None:
+                digits, _, power = f"{number:.1e}".partition("e+")
+                return f"{digits} x 10^{int(power)}"
+            return f"{number / 10**size:.3g} {word}"
+    return f"{number:,}"
 
 
 @app.command()
@@ -217,6 +326,7 @@ def explain(
     network: Annotated[
         int, typer.Option(min=1, help="Which of the model's networks to look into.")
     ] = 1,
+    given: GivenOption = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -238,7 +348,8 @@ def explain(
 
     At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
     character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
-    for the whole model.
+    for the whole model. If the names have categories and none is given, it is the one that
+    the model finds likeliest for the name.
 
     \b
     Examples:
@@ -249,7 +360,7 @@ def explain(
     from nomosaurus.explain import explain as explain_name
 
     check_encoding(name)
-    explanation = explain_name(_load(model), name, network)
+    explanation = explain_name(_load(model), name, network, given)
     if plot:
         from nomosaurus.pictures import draw_activations, save_picture
 
@@ -264,15 +375,19 @@ def explain(
         is_number = heading in ("t", "bits", "forgetting", "model")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     units = max(4, min(24, console.width - 72))  # the other columns take 72
+
+    def shown(character: str) -> str:
+        return _isolated(_visible(character), console)
+
     strips = _strips(explanation.activations, units)
     for t, (step, strip) in enumerate(zip(explanation.steps, strips, strict=True), start=1):
         likely = explanation.most_likely(step, 3)
         table.add_row(
             str(t),
-            _visible(step.x) or "start",
+            shown(step.x) or "start",
             strip,
-            ", ".join(f"{_visible(c) or 'end'} {p:.0%}" for c, p in likely),
-            _visible(step.target) or "end",
+            ", ".join(f"{shown(c) or 'end'} {p:.0%}" for c, p in likely),
+            shown(step.target) or "end",
             f"{step.bits:.2f}",
             f"{step.forgetful_bits:.2f}",
             f"{step.model_bits:.2f}",
@@ -291,10 +406,24 @@ def explain(
         f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
         "a_{t-1} there; then, for the whole model."
     )
+    if explanation.category is not None:
+        chosen = "as given" if given is not None else "the likeliest for this name"
+        print(f"All of it for the category {explanation.category!r}, {chosen}.")
 
 
 def _visible(character: str) -> str:
     return "␠" if character == " " else character
+
+
+def _isolated(text: str, console: Console) -> str:
+    """Text whose letters run from right to left, kept apart from the line around it.
+
+    A terminal would else turn the numbers beside it around too. Unicode Standard Annex 9:
+    first strong isolate and pop directional isolate. In files and pipes text stays as it is.
+    """
+    if console.is_terminal and any(bidirectional(c) in ("R", "AL") for c in text):
+        return f"\u2068{text}\u2069"
+    return text
 
 
 def _strips(activations: "np.ndarray", units: int) -> list[str]:
@@ -310,11 +439,12 @@ def _strips(activations: "np.ndarray", units: int) -> list[str]:
 @one_line_errors()
 def info(model: ModelOption = DEFAULT_MODEL) -> None:
     """Say what a model file holds, and how it was trained."""
-    from nomosaurus.tracking import file_sha256
+    from nomosaurus.lineage import file_sha256
 
     trained = _load(model)
     recipe, mixture = trained.recipe, trained.mixture
     vocabulary = trained.vocabulary
+    console = _console()
     rows = {
         "file": f"{model} ({model.stat().st_size:,} bytes)",
         "sha256": file_sha256(model),
@@ -327,7 +457,7 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
         f"{len(trained.train):,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
-        + " ".join(map(_visible, vocabulary.characters[:60]))
+        + " ".join(_isolated(_visible(c), console) for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),
         "training": f"seed {recipe.seed}; "
         + ", ".join(
@@ -336,10 +466,15 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
             for i, best in enumerate(trained.best_epochs, start=1)
         ),
     }
+    if vocabulary.categories:
+        counts = Counter(trained.train.categories.tolist())
+        rows["categories"] = f"{recipe.data.condition}: " + ", ".join(
+            f"{category!r} {counts[i]:,}" for i, category in enumerate(vocabulary.categories)
+        )
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
         table.add_row(key, value)
-    _console().print(table)
+    console.print(table)
 
 
 @app.command()
@@ -349,25 +484,21 @@ def summary() -> None:
 
     Run it in the repository's root.
     """
-    import pandas as pd
-
     prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
-    figures = read_json(Path("metrics/evaluate.json"), made_by="evaluate")
-    samples = Path("samples/names.csv")
-    if not samples.is_file():
-        raise ListError(f'{samples} not found; run "dvc repro sample"')
-    drawn = pd.read_csv(samples, keep_default_na=False, dtype={"name": str}).head(20)
-    names = drawn["name"].tolist()
+    details = read_json(Path("metrics/evaluate_details.json"), made_by="evaluate")
+    figures = details["figures"]
+    drawn = read_name_table(Path("samples/names.csv"), made_by="sample").head(20)
     console = _console()
+    names = [_isolated(name, console) for name in drawn["name"]]
     table = Table(title="On names it never saw", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     table.add_column("perplexity", justify="right")
     table.add_column("95 % interval")
 
     def row(label: str, key: str) -> None:
-        low, high = figures[f"{key}_low"], figures[f"{key}_high"]
+        value, low, high = (figures[key][part] for part in ("value", "low", "high"))
         interval = "too few names" if low is None else f"{low:.3f} to {high:.3f}"
-        table.add_row(label, f"{figures[key]:.3f}", interval)
+        table.add_row(label, f"{value:.3f}", interval)
 
     row("this model", "perplexity")
     row("its networks without the n-gram", "network_perplexity")
@@ -375,7 +506,7 @@ def summary() -> None:
     console.print()
     console.print(table)
     console.print(
-        f"\nA name it writes is new with probability {figures['novelty']:.3f} "
+        f"\nA name it writes is new with probability {figures['novelty']['value']:.3f} "
         f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
     )
     kind = "new names" if drawn["new"].all() else "names"
@@ -387,10 +518,86 @@ def summary() -> None:
         console.print("  " + "".join(cells).rstrip())
     console.print(
         "\nNext:\n"
+        "  read why to believe it           report.html\n"
         "  compare runs in the MLflow UI    make ui\n"
         "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
         "  learn your own list              set data.path in params.yaml, then make repro",
     )
+
+
+@app.command()
+@one_line_errors()
+def runs(
+    commit: Annotated[
+        str,
+        typer.Option(
+            help="Only runs of this commit (a hash, branch or tag): started there, or of the "
+            "model that its dvc.lock names."
+        ),
+    ] = "",
+    experiment: Annotated[str, typer.Option(help="Only runs of this DVC experiment.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the runs in MLflow, the latest first.
+
+    \b
+    Examples:
+      nomosaurus runs
+      nomosaurus runs --commit HEAD
+      nomosaurus runs --experiment gru
+    """
+    if commit and experiment:
+        raise typer.BadParameter("give --commit or --experiment, not both")
+    from nomosaurus.runs import recorded_runs
+
+    found = recorded_runs(commit, experiment)
+    if as_json:
+        for run in found:
+            print(json.dumps(asdict(run), ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "perplexity", "gain", "cell", "list", "commit", "", "started"):
+        is_number = heading in ("perplexity", "gain")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for run in found:
+        table.add_row(
+            run.name,
+            run.state.lower(),
+            *("" if x is None else f"{x:.3f}" for x in (run.perplexity, run.gain_nats)),
+            run.cell,
+            run.list,
+            run.commit[:7],
+            " ".join(["dirty"] * (run.dirty == "true") + ["tainted"] * bool(run.tainted)),
+            run.started,
+        )
+    _console().print(table)
+
+
+@app.command()
+@one_line_errors()
+def sync() -> None:
+    """Send MLflow what it missed while it was out of reach.
+
+    A stage does the same before it logs anything of its own.
+    """
+    from nomosaurus.runs import sync as send_what_was_missed
+
+    for line in send_what_was_missed() or ["nothing was missed"]:
+        print(line)
+
+
+@app.command()
+@one_line_errors()
+def backfill() -> None:
+    """Make the runs that MLflow lacks from what git and DVC hold.
+
+    For a store that is new: the checked-out commit's model and that of each DVC experiment
+    get a run with params, losses, figures, plots and samples.
+    """
+    from nomosaurus.backfill import backfill as make_missing_runs
+
+    for name, outcome in make_missing_runs():
+        print(f"{name}: {outcome}")
 
 
 NOT_PROMOTED = 3
@@ -489,10 +696,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=200, **plain)
 
 
-def _read_lines(path: Path) -> list[str]:
-    from nomosaurus.corpus import decode_lines
+def _lines(path: Path | None) -> Iterator[str]:
+    """Lines of a file, or of standard input without one, as they are read."""
+    from nomosaurus.corpus import read_lines
 
+    if path is None:
+        yield from read_lines(sys.stdin.buffer, "standard input")
+        return
     try:
-        return decode_lines(path.read_bytes(), str(path))
+        with path.open("rb") as stream:
+            yield from read_lines(stream, str(path))
     except OSError as error:
         raise ListError(f"{path} cannot be read: {error.strerror}") from None

@@ -7,9 +7,10 @@ import io
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,13 @@ SPLITS = ("train", "validation", "test")
 DROP_REASONS = ("empty", "too_long", "control_character")
 
 
+class Row(NamedTuple):
+    """A raw row of a list; its category is empty without data.condition."""
+
+    name: str
+    category: str
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A list of names, each once, with the side each one is on.
@@ -32,6 +40,8 @@ class Corpus:
         rows_read: Rows of the input, before anything was dropped.
         dropped: Rows dropped, by reason; every reason is a key.
         duplicates: Rows merged into an equal name above them.
+        categories: Of each name, that of its first row; empty without data.condition.
+        category_conflicts: Rows merged into an equal name of another category.
     """
 
     train: list[str]
@@ -40,6 +50,8 @@ class Corpus:
     rows_read: int
     dropped: dict[str, int]
     duplicates: int
+    categories: dict[str, str]
+    category_conflicts: int
 
     def names(self) -> list[str]:
         """All three sides together."""
@@ -49,13 +61,19 @@ class Corpus:
         """The counts for metrics/prepare.json; characters are grapheme clusters.
 
         `letters` counts the characters of all kept names. `unknown_validation` and
-        `unknown_test` count characters that no training name has.
+        `unknown_test` count characters that no training name has; with `_category`, names
+        whose category no training name has. `categories` are those of the training names.
         """
         lengths = [len(characters(name)) for name in self.names()]
         known = set(vocabulary.characters)
+        known_categories = set(vocabulary.categories)
 
         def unknown(names: list[str]) -> int:
             return sum(c not in known for name in names for c in characters(name))
+
+        def unknown_category(names: list[str]) -> int:
+            categories = [self.categories[name] for name in names if name in self.categories]
+            return sum(category not in known_categories for category in categories)
 
         return {
             "rows_read": self.rows_read,
@@ -71,6 +89,10 @@ class Corpus:
             "vocabulary_size": vocabulary.size,
             "unknown_validation": unknown(self.validation),
             "unknown_test": unknown(self.test),
+            "categories": vocabulary.num_categories,
+            "category_conflicts": self.category_conflicts,
+            "unknown_category_validation": unknown_category(self.validation),
+            "unknown_category_test": unknown_category(self.test),
         }
 
 
@@ -80,16 +102,18 @@ def build_corpus(params: DataParams) -> Corpus:
     Raises:
         ListError: If the list cannot be read, or is too small to split.
     """
-    rows = read_rows(Path(params.path), params.column)
+    rows = read_rows(Path(params.path), params.column, params.condition)
     dropped: Counter[str] = Counter()
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
+    conflicts = 0
     for row in rows:
-        name = normalise(row, lowercase=params.lowercase)
+        name = normalise(row.name, lowercase=params.lowercase)
         reason = drop_reason(name, params.max_length)
         if reason:
             dropped[reason] += 1
         else:
-            names[name] = None
+            category = normalise(row.category, lowercase=False)
+            conflicts += names.setdefault(name, category) != category
     duplicates = len(rows) - dropped.total() - len(names)
     if not names:
         raise ListError(
@@ -112,6 +136,8 @@ def build_corpus(params: DataParams) -> Corpus:
         rows_read=len(rows),
         dropped={reason: dropped[reason] for reason in DROP_REASONS},
         duplicates=duplicates,
+        categories=names if params.condition else {},
+        category_conflicts=conflicts,
     )
 
 
@@ -170,39 +196,45 @@ def split_sides(names: Iterable[str], params: DataParams) -> list[str]:
     return sides
 
 
-def read_rows(path: Path, column: str) -> list[str]:
+def read_rows(path: Path, column: str, condition: str = "") -> list[Row]:
     """The raw rows of a list: one file, or a folder of files of the known formats.
 
     Args:
         path: CSV, TSV or Parquet with a `column`, or TXT with a name a line.
         column: The column with the names; TXT has none, so it is not used there.
+        condition: The column with the categories; empty for none.
 
     Raises:
         ListError: If a file is missing, of another format, not UTF-8, malformed,
-            or without the column.
+            or without a column.
     """
     if not path.exists():
         raise ListError(f"{path} not found; data.path in params.yaml names the list")
     if not path.is_dir():
-        return _read_file(path, column)
+        return _read_file(path, column, condition)
     files = sorted(
         file for file in path.iterdir() if file.suffix.lower() in FORMATS and file.is_file()
     )
     if not files:
         raise ListError(f"{path} holds no list; a list ends in {', '.join(FORMATS)}")
-    return [row for file in files for row in _read_file(file, column)]
+    return [row for file in files for row in _read_file(file, column, condition)]
 
 
-def _read_file(path: Path, column: str) -> list[str]:
+def _read_file(path: Path, column: str, condition: str) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
     if suffix == ".parquet":
-        return _column(_read_parquet(path), path, column)
-    content = path.read_bytes()
+        return _rows(_read_parquet(path), path, column, condition)
     if suffix == ".txt":
-        return decode_lines(content, str(path))
-    text = decode(content, str(path))
+        if condition:
+            raise ListError(
+                f"{path} has no columns, and so no column {condition!r}; save the list as CSV, or "
+                "set data.condition to ''"
+            )
+        with path.open("rb") as stream:
+            return [Row(line, "") for line in read_lines(stream, str(path))]
+    text = decode(path.read_bytes(), str(path))
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
@@ -222,7 +254,7 @@ def _read_file(path: Path, column: str) -> list[str]:
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
-    return _column(table, path, column)
+    return _rows(table, path, column, condition)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -241,44 +273,59 @@ def _separator(text: str, suffix: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def _column(table: pd.DataFrame, path: Path, column: str) -> list[str]:
+def _rows(table: pd.DataFrame, path: Path, column: str, condition: str) -> list[Row]:
+    names = _column(table, path, column, "data.column")
+    if not condition:
+        return [Row(name, "") for name in names]
+    categories = _column(table, path, condition, "data.condition")
+    return list(map(Row, names, categories))
+
+
+def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[str]:
     if column not in table.columns:
         raise ListError(
             f"{path} has no column {column!r}; it has "
-            f"{', '.join(repr(str(name)) for name in table.columns)}; set data.column"
+            f"{', '.join(repr(str(name)) for name in table.columns)}; set {param}"
         )
     if path.suffix.lower() == ".parquet" and pd.api.types.infer_dtype(
-        table[column], skipna=True
+        table[column].astype(object), skipna=True
     ) not in ("string", "integer", "empty"):
-        raise ListError(f"{path}: column {column!r} does not hold text; save the names as text")
+        raise ListError(f"{path}: column {column!r} does not hold text; save it as text")
     return ["" if pd.isna(value) else str(value) for value in table[column]]
 
 
-def decode_lines(content: bytes, source: str) -> list[str]:
-    """The lines of UTF-8 text, without their ends; a byte-order mark is passed over.
+def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
+    """The lines of UTF-8 text, one by one, without their ends.
 
     Args:
-        content: The text as it was read.
+        stream: The text as bytes, at its beginning; a byte-order mark is passed over.
         source: Where it comes from, for the message.
 
     Raises:
         ListError: At the first byte that is not UTF-8.
     """
-    lines = decode(content, source).split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    for number, content in enumerate(stream, start=1):
+        # Where lines end in CR alone, one that ends in LF holds several.
+        yield from decode(content, source, number).removesuffix("\n").split("\n")
 
 
-def decode(content: bytes, source: str) -> str:
+def decode(content: bytes, source: str, first_line: int = 1) -> str:
     """UTF-8 text with LF line ends, without a byte-order mark.
+
+    Args:
+        content: The text from its line `first_line` on.
+        source: Where it comes from, for the message.
+        first_line: 1 for the whole text.
 
     Raises:
         ListError: At the first byte that is not UTF-8.
     """
-    content = content.removeprefix(codecs.BOM_UTF8)
+    if first_line == 1:
+        content = content.removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = first_line + content.count(b"\n", 0, error.start)
         raise ListError(
             f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
             "save it as UTF-8"

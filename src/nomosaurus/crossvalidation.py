@@ -2,7 +2,7 @@
 
 # k folds, N names
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from nomosaurus.corpus import name_hash
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import ListError
-from nomosaurus.evaluation import name_costs
+from nomosaurus.evaluation import event_costs, name_costs
 from nomosaurus.mixture import fit_mixture
 from nomosaurus.model import NameModel
 from nomosaurus.params import Recipe
@@ -26,7 +26,7 @@ class Fold:
     """One way to hold names out.
 
     Attributes:
-        vocabulary: The characters of train.
+        vocabulary: The characters and categories of train.
         train, validation, test: The encoded names of each side.
     """
 
@@ -36,7 +36,9 @@ class Fold:
     test: EncodedNames
 
 
-def make_folds(names: Sequence[str], num_folds: int, key: str) -> list[Fold]:
+def make_folds(
+    names: Sequence[str], num_folds: int, key: str, categories: Mapping[str, str] | None = None
+) -> list[Fold]:
     """Hold out each k-th of the names in turn; the k-th after it is for validation.
 
     A name's k-th follows from its keyed hash, as its side in the pipeline does: with ten folds
@@ -46,6 +48,7 @@ def make_folds(names: Sequence[str], num_folds: int, key: str) -> list[Fold]:
         names: Different, normalised names.
         num_folds: k, at least 3.
         key: Of the hash.
+        categories: Of each name, if the list has any.
 
     Raises:
         ListError: If there are too few names for every k-th to hold one.
@@ -63,10 +66,9 @@ def make_folds(names: Sequence[str], num_folds: int, key: str) -> list[Fold]:
             [name for name, chosen in zip(names, side, strict=True) if chosen]
             for side in (~(is_test | is_validation), is_validation, is_test)
         ]
-        vocabulary = Vocabulary.from_names(sides[0])
-        folds.append(
-            Fold(vocabulary, *(EncodedNames.from_names(side, vocabulary) for side in sides))
-        )
+        vocabulary = Vocabulary.from_names(sides[0], categories)
+        encoded = (EncodedNames.from_names(side, vocabulary, categories) for side in sides)
+        folds.append(Fold(vocabulary, *encoded))
     return folds
 
 
@@ -75,7 +77,7 @@ def fold_tasks(folds: Sequence[Fold], recipe: Recipe, device: torch.device) -> l
     return [
         task
         for fold in folds
-        for task in member_tasks(fold.train, fold.validation, fold.vocabulary.size, recipe, device)
+        for task in member_tasks(fold.train, fold.validation, fold.vocabulary, recipe, device)
     ]
 
 
@@ -98,5 +100,5 @@ def held_out_costs(
         histories = [training.epochs for training in of_fold]
         no_hashes = np.empty(0, dtype=np.uint64)
         model = NameModel(mixture, fold.vocabulary, fold.train, no_hashes, recipe, histories)
-        costs.append(name_costs(model, fold.test))
+        costs.append(name_costs(event_costs(model, fold.test)))
     return pd.concat(costs, ignore_index=True)

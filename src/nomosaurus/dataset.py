@@ -1,10 +1,11 @@
 """The prepared split on disk, and batches of it by length."""
 
-# N names, B batch, T time steps (longest name of the batch + boundary), V vocabulary
+# N names, B batch, T time steps (longest name of the batch + boundary), V vocabulary,
+# C categories
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,24 +20,38 @@ from nomosaurus.vocabulary import BOUNDARY_ID, Vocabulary
 
 @dataclass(frozen=True)
 class EncodedNames:
-    """Many names as ids: their one-hot matrices in compact form.
+    """Many names as ids: their one-hot matrices in compact form, and their categories.
 
     Attributes:
         ids: Every character of every name, one after the other, without
             boundaries; shape (characters,).
         offsets: Name i is `ids[offsets[i] : offsets[i + 1]]`; shape (N + 1,).
+        categories: Of each name; C where it is not known, and everywhere if C is 0; shape (N,).
     """
 
     ids: np.ndarray
     offsets: np.ndarray
+    categories: np.ndarray
 
     @classmethod
-    def from_names(cls, names: Sequence[str], vocabulary: Vocabulary) -> "EncodedNames":
-        """Encode names; a character outside the vocabulary gets the unknown id."""
+    def from_names(
+        cls,
+        names: Sequence[str],
+        vocabulary: Vocabulary,
+        categories: Mapping[str, str] | None = None,
+    ) -> "EncodedNames":
+        """Encode names; a character outside the vocabulary gets the unknown id.
+
+        Args:
+            names: The names.
+            vocabulary: Their characters, and the categories that have an id.
+            categories: Of each name; not known where it has none.
+        """
         encoded = [vocabulary.encode(name) for name in names]
         ids = np.concatenate(encoded) if encoded else np.empty(0, dtype=vocabulary.id_type)
         lengths = [len(name) for name in encoded]
-        return cls(ids, np.cumsum([0, *lengths], dtype=np.int64))
+        category_ids = vocabulary.encode_categories(map((categories or {}).get, names))
+        return cls(ids, np.cumsum([0, *lengths], dtype=np.int64), category_ids)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,6 +59,16 @@ class EncodedNames:
     def __getitem__(self, i: int) -> np.ndarray:
         """Ids of name i, shape (its characters,)."""
         return self.ids[self.offsets[i] : self.offsets[i + 1]]
+
+    def select(self, rows: np.ndarray) -> "EncodedNames":
+        """The names in `rows`, shape (R,), in that order; a name may come several times."""
+        ids = np.concatenate([self.ids[:0], *(self[i] for i in rows)])
+        offsets = np.cumsum([0, *self.lengths[rows]], dtype=np.int64)
+        return EncodedNames(ids, offsets, self.categories[rows])
+
+    def with_category(self, i: int) -> "EncodedNames":
+        """The same names, all of the category with this id."""
+        return replace(self, categories=np.full(len(self), i))
 
     @property
     def lengths(self) -> np.ndarray:
@@ -61,6 +86,16 @@ class EncodedNames:
         return self.offsets + np.arange(len(self) + 1)
 
     @property
+    def event_rows(self) -> np.ndarray:
+        """The name that each event belongs to, shape (P,)."""
+        return np.repeat(np.arange(len(self)), self.lengths + 1)
+
+    @property
+    def event_places(self) -> np.ndarray:
+        """The place of each event in its name, from 0; shape (P,)."""
+        return np.arange(self.num_events) - self.event_offsets[self.event_rows]
+
+    @property
     def targets(self) -> np.ndarray:
         """What is predicted: each name's letters and then the boundary; shape (P,)."""
         targets = np.full(self.num_events, BOUNDARY_ID, dtype=np.int64)
@@ -75,12 +110,15 @@ class EncodedNames:
 
     def sum_by_name(self, events: np.ndarray) -> np.ndarray:
         """Sums of a value of each event, shape (P,), over each name; shape (N,)."""
-        row = np.repeat(np.arange(len(self)), self.lengths + 1)  # (P,)
-        return np.bincount(row, events, minlength=len(self))
+        return np.bincount(self.event_rows, events, minlength=len(self))
 
     def decode(self, vocabulary: Vocabulary) -> list[str]:
         """The names; only where none has an unknown character, as in train."""
         return [vocabulary.decode(self[i]) for i in range(len(self))]
+
+
+PARTS = tuple(field.name for field in fields(EncodedNames))
+"""The arrays of one side, each in a file of its name."""
 
 
 class Batch(NamedTuple):
@@ -90,11 +128,13 @@ class Batch(NamedTuple):
         inputs: x_t, the boundary and then the characters; shape (B, T).
         targets: y_t, the characters and then the boundary; shape (B, T).
         mask: True where a target is a character or the end, False on padding; (B, T).
+        categories: Ids of the names' categories; shape (B,).
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor
+    categories: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -115,7 +155,8 @@ def make_batch(names: EncodedNames, rows: np.ndarray) -> Batch:
     inputs = np.full_like(targets, BOUNDARY_ID)
     inputs[:, 1:] = targets[:, :-1]
     mask = column <= lengths[:, None]  # (B, T), the letters and the end
-    return Batch(*(torch.from_numpy(part) for part in (inputs, targets, mask)))
+    categories = names.categories[rows].astype(np.int64)
+    return Batch(*(torch.from_numpy(part) for part in (inputs, targets, mask, categories)))
 
 
 def batches_by_length(
@@ -150,7 +191,7 @@ class Prepared:
     """What `prepare` hands to the stages after it.
 
     Attributes:
-        vocabulary: The characters of train.
+        vocabulary: The characters and categories of train.
         train, validation, test: The encoded names of each side.
         known_hashes: Sorted keyed hashes of every name of the list, all sides;
             shape (names,), uint64. It tells a new name from a listed one without
@@ -171,6 +212,7 @@ def save_prepared(folder: Path, prepared: Prepared) -> None:
         content = {
             "characters": list(prepared.vocabulary.characters),
             "unknown_mass": prepared.vocabulary.unknown_mass,
+            "categories": list(prepared.vocabulary.categories),
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
         write_text(beside / "vocabulary.json", text + "\n")
@@ -178,8 +220,8 @@ def save_prepared(folder: Path, prepared: Prepared) -> None:
         for side in ("train", "validation", "test"):
             names: EncodedNames = getattr(prepared, side)
             (beside / side).mkdir()
-            np.save(beside / side / "ids.npy", names.ids)
-            np.save(beside / side / "offsets.npy", names.offsets)
+            for part in PARTS:
+                np.save(beside / side / f"{part}.npy", getattr(names, part))
 
     replace_folder(folder, write)
 
@@ -193,7 +235,11 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     path = folder / "vocabulary.json"
     content = read_json(path, made_by="prepare")
     try:
-        return Vocabulary(tuple(content["characters"]), float(content["unknown_mass"]))
+        return Vocabulary(
+            tuple(content["characters"]),
+            float(content["unknown_mass"]),
+            tuple(content["categories"]),
+        )
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(
             f'{path} is not a vocabulary; run "dvc repro --force prepare"'
@@ -206,9 +252,7 @@ def load_split(folder: Path, side: str) -> EncodedNames:
     Raises:
         ArtifactError: If it is missing or damaged.
     """
-    return EncodedNames(
-        _load_array(folder / side / "ids.npy"), _load_array(folder / side / "offsets.npy")
-    )
+    return EncodedNames(*(_load_array(folder / side / f"{part}.npy") for part in PARTS))
 
 
 def load_known_hashes(folder: Path) -> np.ndarray:

@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from nomosaurus.checkpoint import load_snapshot, save_snapshot
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import TrainingError
-from nomosaurus.mixture import Mixture
+from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_probs
 from nomosaurus.network import RecurrentNetwork
-from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Recipe
 from nomosaurus.training import Epoch, Task, Training, Watcher, make_repeatable, train_network
+from nomosaurus.vocabulary import Vocabulary
 
 SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -42,7 +41,7 @@ def member_seed(seed: int, member: int) -> int:
 def member_tasks(
     train: EncodedNames,
     validation: EncodedNames,
-    vocab_size: int,
+    vocabulary: Vocabulary,
     recipe: Recipe,
     device: torch.device,
 ) -> list[Task]:
@@ -51,7 +50,8 @@ def member_tasks(
         Task(
             train,
             validation,
-            vocab_size,
+            vocabulary.size,
+            vocabulary.num_categories,
             recipe.model,
             recipe.train,
             device,
@@ -206,18 +206,10 @@ def _rebuild(
     task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch], cpu_seconds: float
 ) -> Training:
     tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
-    network = RecurrentNetwork.with_weights(task.model_params, task.vocab_size, tensors)
+    network = RecurrentNetwork.with_weights(
+        task.model_params, task.vocab_size, task.num_categories, tensors
+    )
     return Training(network, epochs, cpu_seconds)
-
-
-def learning_curve(trainings: list[Training]) -> pd.DataFrame:
-    """A row an epoch, in nats per scored character: means over the networks that ran it."""
-    rows = [
-        {"epoch": epoch.number, "train": epoch.train_nats, "validation": epoch.validation_nats}
-        for training in trainings
-        for epoch in training.epochs
-    ]
-    return pd.DataFrame(rows).groupby("epoch").mean().round(4).reset_index()
 
 
 def training_summary(
@@ -228,16 +220,15 @@ def training_summary(
     Nats are per event on the validation names, characters never seen left out: of the model,
     of its networks without the n-gram, and of the n-gram alone.
     """
+    nats = dict.fromkeys(("validation", "network_validation", "ngram_validation"), 0.0)
+    weights = (mixture.ngram_weight, NETWORKS_ALONE, NGRAM_ALONE)
+    for _, targets, parts in mixture.event_parts(validation):
+        for key, weight in zip(nats, weights, strict=True):
+            nats[key] -= float(target_log_probs(parts, weight, targets).sum())
     known = validation.num_known_events(mixture.vocab_size)
-
-    def nats(model: Mixture | KneserNey) -> float:
-        return round(float(model.name_nats(validation).sum() / known), 4)
-
     return {
         "epochs": sum(len(training.epochs) for training in trainings),
-        "validation_nats": nats(mixture),
-        "network_validation_nats": nats(mixture.networks_alone()),
-        "ngram_validation_nats": nats(mixture.ngram),
+        **{f"{key}_nats": round(total / known, 4) for key, total in nats.items()},
         "ngram_order": mixture.ngram.order,
         "ngram_weight_short": mixture.ngram_weight.short,
         "ngram_weight_long": mixture.ngram_weight.long,

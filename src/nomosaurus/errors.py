@@ -56,6 +56,10 @@ class TrainingError(NomosaurusError):
     """Training cannot go on: the loss is no longer a number, or a process was ended."""
 
 
+class TrackingError(NomosaurusError):
+    """The MLflow store cannot be used, or has not what is asked for."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Show our own errors as one line on stderr and exit with 1; for entry points.

@@ -3,109 +3,123 @@
 Likelihoods count letters and the end of each name, corpus sum over corpus count.
 """
 
-# N names, M quantities compared on the same names, R bootstrap samples
+# N names, P events of all names, M quantities compared on the same names
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nomosaurus.bootstrap import Estimate, bootstrap_ratios
+from nomosaurus.calibration import calibration
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.distances import distances_from_training
+from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, mix, target_log_probs
 from nomosaurus.model import NameModel
 from nomosaurus.sampling import Drawing, draw_samples
-from nomosaurus.vocabulary import characters
+from nomosaurus.vocabulary import Vocabulary
 
 SAMPLES = 10_000
 """The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
 
 
-LEAST_NAMES = 10
-"""With fewer names the bootstrap says too little of chance, and gives no interval."""
+RECALLED = {"recall_at_1k": 10**3, "recall_at_10k": 10**4}
+RECALLED |= {"recall_at_100k": 10**5, "recall_at_1m": 10**6}
+
+
+SIDES = ("model", "networks", "ngram", "forgetful", "unconditional")
+"""Who a name may cost something; `event_costs` says what each is."""
+
+
+IN_SHORT = ("perplexity", "gain_nats")
+"""The figures whose intervals stand in metrics/evaluate.json too."""
 
 
 LONGEST_SHOWN = 16
 """Characters of a name that is drawn step by step."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % bootstrap interval; None where there are too few names."""
+def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
+    """What each letter, end and unknown character costs, in nats, and what was expected.
 
-    value: float
-    low: float | None
-    high: float | None
-
-    def map(self, function: Callable[[float], float]) -> "Estimate":
-        """The same under an increasing function, such as exp from nats to perplexity."""
-        low, high = (None if end is None else function(end) for end in (self.low, self.high))
-        return Estimate(function(self.value), low, high)
-
-
-def bootstrap_ratios(
-    sums: np.ndarray, counts: np.ndarray, num_samples: int, seed: int
-) -> list[Estimate]:
-    """Corpus ratios, Σ sums / Σ counts, with percentile intervals over names.
-
-    Efron (1979). All M quantities are resampled with the same names, so the
-    difference of two is a paired comparison when it is given as a quantity itself.
-
-    Args:
-        sums: What each name adds to each quantity, shape (M, N).
-        counts: What each name adds to the count, shape (N,).
-        num_samples: R.
-        seed: Start of the resampling.
+    The unknown event has its share of every step (`Vocabulary.unknown_nats`), and is what the
+    model expects where that share is the largest.
 
     Returns:
-        An estimate a quantity; without intervals if there are fewer than 10 names.
+        A row an event: `name`, its row; `position`, from 1; the cost to the `model`, the
+        `networks` (without the n-gram), the `ngram` (alone) and the `forgetful` (the networks,
+        with a_{t-1} zeroed at every step); `confidence`, the probability of the character that
+        the model finds likeliest; and whether it is `correct`, the one that came. If the names
+        have categories, also the cost `unconditional` to the model that is not told a name's.
     """
-    values = [float(value) for value in sums.sum(axis=1) / counts.sum()]
-    num_names = len(counts)
-    if num_names < LEAST_NAMES:
-        return [Estimate(value, None, None) for value in values]
-    generator = np.random.default_rng(seed)
-    ratios = np.empty((num_samples, len(sums)))
-    for i in range(num_samples):
-        rows = generator.integers(num_names, size=num_names)
-        ratios[i] = sums[:, rows].sum(axis=1) / counts[rows].sum()
-    low, high = np.percentile(ratios, [2.5, 97.5], axis=0)
-    return [
-        Estimate(value, float(lo), float(hi))
-        for value, lo, hi in zip(values, low, high, strict=True)
-    ]
-
-
-def name_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
-    """What each name costs, in nats, its end and its unknown characters counted.
-
-    Returns:
-        A row a name: `model`, `networks` (without the n-gram), `ngram` (alone), `forgetful`
-        (the networks, with a_{t-1} zeroed at every step), and `chars`, the name's events.
-    """
-    unknown = model.unknown_nats(names)
-    alone = model.mixture.networks_alone()
+    mixture, vocabulary = model.mixture, model.vocabulary
+    is_unknown = names.targets == vocabulary.unknown_id  # (P,)
+    unknown_nats = vocabulary.unknown_nats(~is_unknown, is_unknown)  # (P,)
+    weights = {
+        "model": mixture.ngram_weight,
+        "networks": NETWORKS_ALONE,
+        "ngram": NGRAM_ALONE,
+    }
+    costs = {side: unknown_nats.copy() for side in weights}
+    confidence = np.empty(len(is_unknown))
+    likeliest = np.empty(len(is_unknown), dtype=np.int64)
+    for places, targets, parts in mixture.event_parts(names):
+        for side, weight in weights.items():
+            costs[side][places] -= target_log_probs(parts, weight, targets)
+        log_prob, ids = mix(parts, mixture.ngram_weight).max(dim=1)  # (E,)
+        confidence[places] = log_prob.exp().numpy() * (1 - vocabulary.unknown_mass)
+        likeliest[places] = ids.numpy()
+    likeliest[confidence < vocabulary.unknown_mass] = vocabulary.unknown_id
+    alone = mixture.networks_alone()
+    costs["forgetful"] = unknown_nats - alone.event_log_probs(names, forget=True)
+    if vocabulary.categories:
+        untold = names.with_category(vocabulary.num_categories)
+        costs["unconditional"] = unknown_nats - mixture.event_log_probs(untold)
+        # Of a category that no training name has, only the sum over all categories is right.
+        is_strange = (names.categories == vocabulary.num_categories)[names.event_rows]  # (P,)
+        costs["model"][is_strange] = costs["unconditional"][is_strange]
+        untold_networks = unknown_nats - alone.event_log_probs(untold)
+        costs["networks"][is_strange] = untold_networks[is_strange]
     return pd.DataFrame(
         {
-            "model": model.nats(names),
-            "networks": alone.name_nats(names) + unknown,
-            "ngram": model.mixture.ngram.name_nats(names) + unknown,
-            "forgetful": alone.name_nats(names, forget=True) + unknown,
-            "chars": names.lengths + 1,
+            "name": names.event_rows,
+            "position": names.event_places + 1,
+            **costs,
+            "confidence": np.maximum(confidence, vocabulary.unknown_mass),
+            "correct": likeliest == names.targets,
         }
     )
 
 
-def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, float | None]:
-    """How well held-out names are predicted; intervals as `_low` and `_high`.
+def name_costs(events: pd.DataFrame) -> pd.DataFrame:
+    """What each name costs, in nats, its end and its unknown characters counted.
+
+    Args:
+        events: As `event_costs` gives them.
+
+    Returns:
+        A row a name: `model`, `networks`, `ngram`, `forgetful` and, where there is one,
+        `unconditional`, as of the events, and `chars`, their number.
+    """
+    by_name = events.groupby("name")
+    costs = by_name[[side for side in SIDES if side in events]].sum()
+    return costs.assign(chars=by_name.size()).reset_index(drop=True)
+
+
+def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, Estimate]:
+    """How well held-out names are predicted.
 
     `perplexity` and the two after it are the model's, networks and n-gram mixed;
     `network_perplexity` is the networks' without the n-gram, and
     `baseline_perplexity` the n-gram's alone. In nats per character, and paired:
     `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
     the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
-    costs the networks.
+    costs the networks. Only if the names have categories, `condition_gain_nats` is
+    what the model saves by being told a name's category, against itself not told.
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
@@ -129,25 +143,158 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, f
         "network_gain_nats": network_gain,
         "memory_gain_nats": memory_gain,
     }
+    if "unconditional" in costs:
+        estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, num_samples, seed)[1]
+    return estimates
+
+
+def _nats_and_condition_gain(costs: pd.DataFrame, num_samples: int, seed: int) -> list[Estimate]:
+    mixed = costs["model"]
+    quantities = np.stack([mixed, costs["unconditional"] - mixed])  # (2, N)
+    return bootstrap_ratios(quantities, costs["chars"].to_numpy(), num_samples, seed)
+
+
+def by_category(
+    costs: pd.DataFrame, names: EncodedNames, vocabulary: Vocabulary, num_samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """How well the held-out names of each category are predicted, and what knowing it saves.
+
+    Args:
+        costs: Of the names, as `name_costs` gives them.
+        names: The names; those of a category that no training name has are left out.
+        vocabulary: The categories.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+
+    Returns:
+        For each category that has held-out names `category`, `names` (how many), `nats_per_char`
+        and `condition_gain_nats`, each of these with `value`, `low` and `high`. Empty if the names
+        have no categories.
+    """
+    rows = []
+    for i, category in enumerate(vocabulary.categories):
+        of_category = costs[names.categories == i]
+        if len(of_category):
+            estimates = _nats_and_condition_gain(of_category, num_samples, seed)
+            nats, gain = (
+                _rounded({key: getattr(estimate, key) for key in ("value", "low", "high")})
+                for estimate in estimates
+            )
+            rows.append(
+                {
+                    "category": category,
+                    "names": len(of_category),
+                    "nats_per_char": nats,
+                    "condition_gain_nats": gain,
+                }
+            )
+    return rows
+
+
+def flat(
+    estimates: Mapping[str, Estimate], with_interval: Collection[str]
+) -> dict[str, float | None]:
+    """Values by name, to four decimals; of some also the interval, as `_low` and `_high`."""
     figures: dict[str, float | None] = {}
     for name, estimate in estimates.items():
-        figures[name] = estimate.value
-        figures[f"{name}_low"] = estimate.low
-        figures[f"{name}_high"] = estimate.high
-    return figures
+        parts = asdict(estimate)
+        figures[name] = parts["value"]
+        if name in with_interval:
+            figures |= {f"{name}_{end}": parts[end] for end in ("low", "high")}
+    return _rounded(figures)
 
 
-def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Figures as they are written down: to four decimals."""
+def _rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: value if value is None else round(value, 4) for name, value in figures.items()}
 
 
-def exact_novelty(model: NameModel) -> float:
+def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> np.ndarray:
+    """Log-probability that a draw, over all categories, is just this name; shape (N,).
+
+    No draw has an unknown character: where there is one it is -inf, and the unknown event
+    takes no share of the other steps.
+
+    Args:
+        model: The model.
+        names: The names.
+        nats: What each costs a model that is not told its category, unknown events included;
+            shape (N,).
+    """
+    has_unknown = names.sum_by_name(names.targets == model.vocabulary.unknown_id) > 0
+    return np.where(has_unknown, -np.inf, model.unknown_nats(names) - nats)
+
+
+def exact_novelty(train_log_probs: np.ndarray) -> float:
     """The probability that a drawn name is not a training name: 1 - Σ p(training name).
 
     Exact: no sampling is needed, and it does not depend on a number of samples.
+
+    Args:
+        train_log_probs: Of being drawn, as `draw_log_probs` gives them; shape (N,).
     """
-    return float(1 - np.exp(-model.mixture.name_nats(model.train)).sum())
+    return float(1 - np.exp(train_log_probs).sum())
+
+
+def recall(test_log_probs: np.ndarray, num_samples: int, seed: int) -> dict[str, Estimate]:
+    """The share of held-out names found by so many draws, on average: mean of 1 - (1 - p)^n.
+
+    Exact, since p is known (Arús-Pous et al. 2019 sample). The denominator is all held-out
+    names; every draw counts, valid or not. 1,000 draws to a million.
+
+    Args:
+        test_log_probs: Of being drawn, as `draw_log_probs` gives them; shape (N,).
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    with np.errstate(divide="ignore"):  # log1p(-1) is -inf where a name is certain
+        log_missed = np.log1p(-np.exp(test_log_probs))  # (N,)
+    found = np.stack([-np.expm1(n * log_missed) for n in RECALLED.values()])  # (M, N)
+    estimates = bootstrap_ratios(found, np.ones(len(test_log_probs)), num_samples, seed)
+    return dict(zip(RECALLED, estimates, strict=True))
+
+
+def memorisation(
+    train_log_probs: np.ndarray, test_log_probs: np.ndarray, num_samples: int, seed: int
+) -> Estimate:
+    """Mean p(training name) / mean p(held-out name), p of being drawn; 1 is none.
+
+    How many times likelier a draw hits a given name because it was learnt. p spans many orders
+    of magnitude, so a few names, the shortest, make both means, and the interval is wide;
+    `generalisation_gap_nats` looks at all names alike. The interval is over held-out names;
+    the training names are all there are. None if no held-out name can be drawn, or only with a
+    probability that is next to nothing beside the likeliest name's.
+
+    Args:
+        train_log_probs: As `draw_log_probs` gives them; shape (training names,).
+        test_log_probs: The same of the held-out names, shape (N,).
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    # In units of the likeliest name, so that the probabilities of long names are not 0.
+    highest = max(train_log_probs.max(), test_log_probs.max())
+    train_mean = np.exp(train_log_probs - highest).mean()
+    test = np.exp(test_log_probs - highest)  # (N,)
+    (ratio,) = bootstrap_ratios(np.full((1, len(test)), train_mean), test, num_samples, seed)
+    return ratio
+
+
+def generalisation_gap(
+    costs: pd.DataFrame, train_nats: float, num_samples: int, seed: int
+) -> Estimate:
+    """Nats per character on held-out names minus those on the training names; 0 is none.
+
+    The interval is over held-out names; the training names are all there are.
+
+    Args:
+        costs: Of the held-out names, as `name_costs` gives them.
+        train_nats: Of the training names, corpus sum over corpus count.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    chars = costs["chars"].to_numpy()
+    extra = costs["model"].to_numpy() - train_nats * chars  # (N,)
+    (gap,) = bootstrap_ratios(extra[None], chars, num_samples, seed)
+    return gap
 
 
 @dataclass(frozen=True)
@@ -155,32 +302,32 @@ class Drawn:
     """Names drawn for evaluation: temperature 1, nothing restricted or filtered out.
 
     Attributes:
-        validity: Share of the first 10,000 draws that ended by themselves, are not
-            empty, and would be kept unchanged if they stood on the list.
-        truncated: Share of the first 10,000 draws cut off at the length limit.
+        is_valid: Which of the first 10,000 draws ended by themselves, are not empty, and
+            would be kept unchanged if they stood on the list; shape (10,000,).
+        is_truncated: Which of them were cut off at the length limit; shape (10,000,).
         valid: The first valid names, 10,000 if the first 20,000 draws hold as many.
     """
 
-    validity: float
-    truncated: float
+    is_valid: np.ndarray
+    is_truncated: np.ndarray
     valid: list[str]
 
 
 def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
     """Draw the names that the sampled metrics are computed on."""
     drawing = Drawing(max_length=model.recipe.data.max_length)
+    is_valid, is_truncated = np.zeros((2, SAMPLES), dtype=bool)
     valid: list[str] = []
-    num_valid = truncated = 0
     for i, sample in enumerate(islice(draw_samples(model.mixture, drawing, seed), 2 * SAMPLES)):
         name = model.valid_name(sample)
         if i < SAMPLES:
-            num_valid += name is not None
-            truncated += not sample.ended
+            is_valid[i] = name is not None
+            is_truncated[i] = not sample.ended
         if name is not None:
             valid.append(name)
         if i + 1 >= SAMPLES and len(valid) >= SAMPLES:
             break
-    return Drawn(num_valid / SAMPLES, truncated / SAMPLES, valid[:SAMPLES])
+    return Drawn(is_valid, is_truncated, valid[:SAMPLES])
 
 
 def uniqueness(valid: Sequence[str], k: int) -> float | None:
@@ -191,26 +338,63 @@ def uniqueness(valid: Sequence[str], k: int) -> float | None:
     return len(set(valid[:k])) / k if len(valid) >= k else None
 
 
-def sampled_novelty(valid: Sequence[str], train: Sequence[str]) -> float | None:
-    """Different valid names not in train, over different valid names (MOSES).
+def sampled_novelty(valid: Sequence[str], train: Set[str], k: int) -> float | None:
+    """Different names not in train, over different names, of the first k valid ones (MOSES).
 
-    It grows with the number of samples, so that number belongs to its name.
-    None where there is no valid name.
+    It grows with the number of samples, so that number belongs to its name. None where there
+    are fewer than k.
     """
-    different = set(valid)
-    return len(different - set(train)) / len(different) if different else None
+    different = set(valid[:k])
+    return len(different - train) / len(different) if len(valid) >= k else None
 
 
-def length_distribution(train: Sequence[str], drawn: Sequence[str]) -> pd.DataFrame:
-    """Share of names of each length in characters: training names, drawn names."""
+def nearest_distance(
+    model: NameModel, drawn: EncodedNames, held_out: EncodedNames, num_samples: int, seed: int
+) -> Estimate:
+    """Mean Damerau-Levenshtein distance to the nearest training name, in characters.
 
-    def shares(names: Sequence[str]) -> pd.Series:
-        lengths = pd.Series([len(characters(name)) for name in names], dtype=int)
-        return lengths.value_counts(normalize=True)
+    One edit adds, drops or changes a character, or swaps two. Much below the floor, the
+    held-out names' own distance, a model writes training names with a letter changed (Meehan
+    et al. 2020 call it data copying).
 
-    table = pd.DataFrame({"training": shares(train), "generated": shares(drawn)})
+    Args:
+        model: It holds the training names.
+        drawn: Different names that are not training names, as the held-out ones are; that
+            training names are drawn too is what `novelty` tells.
+        held_out: Names that the model never saw.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    _, distances = model.nearest_rows(drawn)
+    (estimate,) = bootstrap_ratios(distances.T, np.ones(len(drawn)), num_samples, seed)
+    _, of_held_out = model.nearest_rows(held_out)
+    return replace(estimate, floor=float(of_held_out.mean()))
+
+
+def length_distribution(sides: Mapping[str, EncodedNames]) -> pd.DataFrame:
+    """Share of names of each length in characters, a column a side."""
+    shares = {
+        side: pd.Series(names.lengths).value_counts(normalize=True) for side, names in sides.items()
+    }
+    table = pd.DataFrame(shares)
     table = table.reindex(range(1, int(table.index.max()) + 1)).fillna(0.0)
-    return table.rename_axis("length").round(5).reset_index()
+    return table.rename_axis("length").reset_index()
+
+
+def bits_by_position(events: pd.DataFrame) -> pd.DataFrame:
+    """Mean bits at each position, of the model, its networks alone and the n-gram alone.
+
+    Args:
+        events: As `event_costs` gives them.
+
+    Returns:
+        A row a position, from 1: how many `names` have a character or their end there, and the
+        means over them.
+    """
+    by_position = events.groupby("position")
+    bits = by_position[["model", "networks", "ngram"]].mean() / log(2)
+    bits.insert(0, "names", by_position.size())
+    return bits.reset_index()
 
 
 def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
@@ -230,31 +414,103 @@ def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) ->
     return [model.vocabulary.decode(names[i]) for i in chosen]
 
 
-def evaluate(
-    model: NameModel,
-    costs: pd.DataFrame,
-    num_bootstrap: int,
-    seed: int,
-) -> tuple[dict[str, float | None], pd.DataFrame]:
-    """Every figure of metrics/evaluate.json, and the length distribution.
+@dataclass(frozen=True)
+class Evaluation:
+    """All that is found of a model on the test names.
+
+    Attributes:
+        figures: Every metric, by its name.
+        costs: What each test name costs, as `name_costs` gives it.
+        tables: What is drawn, by name: `lengths`, `ngrams`, `calibration`, `positions`.
+        categories: As `by_category` gives them.
+    """
+
+    figures: dict[str, Estimate]
+    costs: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    categories: list[dict[str, Any]]
+
+    def in_short(self) -> dict[str, float | None]:
+        """For metrics/evaluate.json: values, and the intervals that comparisons need."""
+        return flat(self.figures, IN_SHORT)
+
+    def in_detail(self) -> dict[str, Any]:
+        """For metrics/evaluate_details.json: every figure with its interval and floor."""
+        figures = {name: _rounded(asdict(estimate)) for name, estimate in self.figures.items()}
+        return {"figures": figures, "categories": self.categories}
+
+
+def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int) -> Evaluation:
+    """Score the test names, and compare drawn names with them and with the training names.
 
     Args:
         model: The trained model.
-        costs: Of the test names, as `name_costs` gives them.
+        test: Names that it never saw, and that nothing was chosen on.
         num_bootstrap: Bootstrap samples for the intervals.
         seed: Start of the bootstrap and of the draws.
     """
-    train = model.train.decode(model.vocabulary)
+    train, vocabulary = model.train, model.vocabulary
+    events = event_costs(model, test)
+    costs = name_costs(events)
+    train_nats = model.nats(train)
+    untold_nats, untold_costs = train_nats, costs["model"]
+    if vocabulary.categories:
+        untold_nats = model.mixture.marginal_nats(train) + model.unknown_nats(train)
+        untold_costs = costs["unconditional"]
+    train_log_probs = draw_log_probs(model, train, untold_nats)
+    test_log_probs = draw_log_probs(model, test, untold_costs.to_numpy())
     drawn = draw_for_evaluation(model, seed)
-    figures: dict[str, float | None] = {
+    validity, truncated = bootstrap_ratios(
+        np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(SAMPLES), num_bootstrap, seed
+    )
+    valid = EncodedNames.from_names(drawn.valid, vocabulary)
+    learnt = set(train.decode(vocabulary))
+    new = EncodedNames.from_names(
+        [name for name in dict.fromkeys(drawn.valid) if name not in learnt], vocabulary
+    )
+    ece, reliability = calibration(events, num_bootstrap, seed)
+    distances = distances_from_training(train, valid, test, vocabulary.size, num_bootstrap, seed)
+    figures = {
         **likelihoods(costs, num_bootstrap, seed),
-        "novelty": exact_novelty(model),
-        "novelty_at_10k": (
-            sampled_novelty(drawn.valid, train) if len(drawn.valid) == SAMPLES else None
+        "generalisation_gap_nats": generalisation_gap(
+            costs, train_nats.sum() / train.num_events, num_bootstrap, seed
         ),
-        "uniqueness_at_1k": uniqueness(drawn.valid, 1_000),
-        "uniqueness_at_10k": uniqueness(drawn.valid, SAMPLES),
-        "validity": drawn.validity,
-        "truncated": drawn.truncated,
+        "memorisation": memorisation(train_log_probs, test_log_probs, num_bootstrap, seed),
+        "novelty": Estimate(exact_novelty(train_log_probs)),
+        "novelty_at_10k": Estimate(sampled_novelty(drawn.valid, learnt, SAMPLES)),
+        "uniqueness_at_1k": Estimate(uniqueness(drawn.valid, 1_000)),
+        "uniqueness_at_10k": Estimate(uniqueness(drawn.valid, SAMPLES)),
+        "validity": validity,
+        "truncated": truncated,
+        **recall(test_log_probs, num_bootstrap, seed),
+        "nearest_distance": nearest_distance(model, new, test, num_bootstrap, seed),
+        **distances,
+        "calibration_error": ece,
     }
-    return rounded(figures), length_distribution(train, drawn.valid)
+    sides = {"training": train, "held_out": test, "generated": valid}
+    tables = {
+        "lengths": length_distribution(sides),
+        "ngrams": ngram_distances(distances),
+        "calibration": reliability,
+        "positions": bits_by_position(events),
+    }
+    tables = {name: table.round(5) for name, table in tables.items()}
+    categories = by_category(costs, test, vocabulary, num_bootstrap, seed)
+    return Evaluation(figures, costs, tables, categories)
+
+
+def ngram_distances(distances: Mapping[str, Estimate]) -> pd.DataFrame:
+    """A row for 1-, 2- and 3-grams: the distance of drawn names, its interval, held-out names'."""
+    rows = []
+    for n in (1, 2, 3):
+        estimate = distances[f"js_{n}gram"]
+        rows.append(
+            {
+                "n": n,
+                "generated": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "held_out": estimate.floor,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -52,6 +52,7 @@ class Explanation:
         name: The normalised name.
         network: The network that is looked into.
         number: Its number, from 1.
+        category: The category that the network was given; None if the names have none.
         symbols: What each id stands for; empty for the boundary; V of them.
         steps: One for each letter and the end, T in all.
     """
@@ -59,6 +60,7 @@ class Explanation:
     name: str
     network: RecurrentNetwork
     number: int
+    category: str | None
     symbols: tuple[str, ...]
     steps: list[Step]
 
@@ -78,6 +80,7 @@ class Explanation:
             "name": self.name,
             "network": self.number,
             "cell": self.network.params.cell,
+            "category": self.category,
             "steps": [
                 {
                     "x": step.x,
@@ -94,16 +97,18 @@ class Explanation:
 
 
 @torch.inference_mode()
-def explain(model: NameModel, name: str, number: int = 1) -> Explanation:
+def explain(model: NameModel, name: str, number: int = 1, given: str | None = None) -> Explanation:
     """Follow one of a model's networks through a name.
 
     Args:
         model: The trained model.
         name: Any name; it is normalised as the list was.
         number: Which of the networks, from 1.
+        given: The name's category. If it is not given and the names have categories, it is the
+            one that the model finds likeliest, argmax_c share(c) p(name | c).
 
     Raises:
-        ListError: If the name is blank, or there is no such network.
+        ListError: If the name is blank, or there is no such network or category.
     """
     networks = model.mixture.networks
     if not 1 <= number <= len(networks):
@@ -114,19 +119,24 @@ def explain(model: NameModel, name: str, number: int = 1) -> Explanation:
         raise ListError(f"{name!r} is blank; give a name with at least one character")
     vocabulary = model.vocabulary
     encoded = EncodedNames.from_names([normal], vocabulary)
+    known = vocabulary.categories
+    if given is not None:
+        encoded = encoded.with_category(model.category_id(given))
+    elif known:
+        (likeliest,) = model.mixture.likeliest_categories(encoded)
+        encoded = encoded.with_category(likeliest)
+    category = known[encoded.categories[0]] if known else None
+    categories = torch.from_numpy(encoded.categories.astype(np.int64))  # (1,)
     letters = characters(normal)
     inputs = [BOUNDARY_ID, *encoded.ids.tolist()]
-    # The unknown event takes its share of every step; see `Vocabulary.unknown_nats`.
-    is_known = (encoded.targets < vocabulary.size).astype(int)  # (T,)
-    unknown_nats = vocabulary.unknown_nats(is_known, 1 - is_known)  # (T,)
-    model_nats = unknown_nats - model.mixture.event_log_probs(encoded)  # (T,)
+    model_nats = model.event_nats(encoded)  # (T,)
     zero = network.initial_state(1)
     state = zero
     steps = []
     for t, (i, target) in enumerate(zip(inputs, encoded.targets.tolist(), strict=True)):
         x = torch.tensor([i])
-        forgetful = torch.softmax(network.step(x, zero)[0][0].double(), 0)  # (V,)
-        logits, state = network.step(x, state)
+        forgetful = torch.softmax(network.step(x, zero, categories)[0][0].double(), 0)  # (V,)
+        logits, state = network.step(x, state, categories)
         prediction = torch.softmax(logits[0].double(), 0)  # (V,)
 
         def bits(prediction: torch.Tensor, target: int = target) -> float:
@@ -144,4 +154,5 @@ def explain(model: NameModel, name: str, number: int = 1) -> Explanation:
                 model_bits=float(model_nats[t] / np.log(2)),
             )
         )
-    return Explanation(normal, network, number, ("", *vocabulary.characters), steps)
+    symbols = ("", *vocabulary.characters)
+    return Explanation(normal, network, number, category, symbols, steps)

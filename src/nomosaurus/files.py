@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
+def read_output(path: Path, made_by: str) -> bytes:
+    """The content of a file that the stage `made_by` wrote.
+
+    Raises:
+        ArtifactError: If it is missing; the message says what to run.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f'{path} not found; run "dvc repro {made_by}"') from None
+
+
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Read a JSON object that the stage `made_by` wrote.
 
@@ -80,10 +93,23 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         ArtifactError: If it is missing or not JSON; the message says what to run.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f'{path} not found; run "dvc repro {made_by}"') from None
+        return json.loads(read_output(path, made_by))
     except ValueError as error:
-        raise ArtifactError(
-            f'{path} is not valid JSON ({error}); run "dvc repro --force {made_by}"'
-        ) from None
+        raise _damaged(path, "JSON", error, made_by) from None
+
+
+def read_name_table(path: Path, made_by: str) -> pd.DataFrame:
+    """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
+
+    Raises:
+        ArtifactError: If it is missing or not CSV; the message says what to run.
+    """
+    content = BytesIO(read_output(path, made_by))
+    try:
+        return pd.read_csv(content, keep_default_na=False, dtype={"name": str, "nearest": str})
+    except ValueError as error:
+        raise _damaged(path, "CSV", error, made_by) from None
+
+
+def _damaged(path: Path, kind: str, error: ValueError, made_by: str) -> ArtifactError:
+    return ArtifactError(f'{path} is not valid {kind} ({error}); run "dvc repro --force {made_by}"')

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import regex
 
 from nomosaurus.errors import SamplingError
+from nomosaurus.params import SampleParams
 
 SECONDS_FOR_A_MATCH = 1.0
 """A regular expression that takes longer on one name would take for ever on a million."""
@@ -45,6 +46,7 @@ class Request:
         min_distance: The fewest edits from every training name; 0 and 1 allow the nearest.
         new: Leave out names that are on the list.
         unique: Leave out names that came before: drawn without replacement.
+        given: The category of every name; over all categories if it is not given.
     """
 
     seed: int = 0
@@ -59,6 +61,13 @@ class Request:
     min_distance: int = 0
     new: bool = False
     unique: bool = False
+    given: str | None = None
+
+    @classmethod
+    def from_params(cls, params: SampleParams) -> "Request":
+        """What the section `sample` of params.yaml asks for; an empty `given` there is none."""
+        values = params.model_dump(exclude={"count"})
+        return cls(**values | {"given": params.given or None})
 
     def __post_init__(self) -> None:
         """Refuse lengths and distances that no name can have.

@@ -17,7 +17,7 @@ def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarra
     """Log-probability of each event, in nats; shape (P,).
 
     A character outside the vocabulary has no probability here and counts as 0;
-    `Vocabulary.unknown_nats` accounts for it.
+    `Vocabulary.unknown_nats` accounts for it. A category that is not known is a row of zeros.
 
     Args:
         network: The network; it is not changed.
@@ -28,7 +28,7 @@ def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarra
     log_probs = np.zeros(names.num_events)
     for rows, batch in batches_by_length(names, SCORING_BATCH):
         batch = batch.to(device)
-        logits = network.unroll(batch.inputs)  # (B, T, V)
+        logits = network.unroll(batch.inputs, categories=batch.categories)  # (B, T, V)
         known = batch.targets < network.vocab_size  # (B, T)
         targets = batch.targets.where(known, 0).unsqueeze(2)  # (B, T, 1)
         chosen = torch.log_softmax(logits, dim=-1).gather(2, targets).squeeze(2)  # (B, T)

@@ -1,18 +1,19 @@
 """A trained model: networks and n-gram with their vocabulary and the list they learnt."""
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from rapidfuzz import process
-from rapidfuzz.distance import DamerauLevenshtein
+from rapidfuzz.distance import OSA, DamerauLevenshtein
 
 from nomosaurus.corpus import drop_reason, name_hash, normalise
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.generation import Request, Tally, Wording
 from nomosaurus.mixture import Mixture
 from nomosaurus.params import Recipe
@@ -22,6 +23,9 @@ from nomosaurus.vocabulary import Vocabulary, characters
 
 DRAWS_WITHOUT_A_NAME = 20_000
 """How many draws in a row may be refused before a request counts as impossible."""
+
+DISTANCES_AT_ONCE = 4_000_000
+"""How many distances between names are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,31 @@ class ScoredName:
     new: bool
 
 
+class ListBits(NamedTuple):
+    """What the names of a list cost a model, to compare other names with.
+
+    Attributes:
+        train: Bits per character of the training names, as in `ScoredName`, sorted; float32. Where
+            names have categories, each is given its own.
+        validation: The same of the validation names.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
 @dataclass(frozen=True)
 class NameModel:
     """Generates and scores names.
 
     Attributes:
         mixture: The networks and the n-gram.
-        vocabulary: Its characters.
+        vocabulary: Its characters and categories.
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
         histories: Of each network, the epochs of its training, in order.
+        list_bits: What the list's own names cost; None until `with_list_bits` measures them.
     """
 
     mixture: Mixture
@@ -62,6 +80,16 @@ class NameModel:
     known_hashes: np.ndarray
     recipe: Recipe
     histories: list[list[Epoch]]
+    list_bits: ListBits | None = None
+
+    def with_list_bits(self, validation: EncodedNames) -> "NameModel":
+        """The same model, with what its training names and the validation names cost it."""
+
+        def sorted_bits(names: EncodedNames) -> np.ndarray:
+            bits = _bits_per_char(self.nats(names), names.lengths + 1)
+            return np.sort(bits).astype(np.float32)
+
+        return replace(self, list_bits=ListBits(sorted_bits(self.train), sorted_bits(validation)))
 
     @property
     def best_epochs(self) -> list[Epoch]:
@@ -100,6 +128,7 @@ class NameModel:
             tally: Counts, as they come, what was drawn and why it was left out.
 
         Raises:
+            ListError: If no training name has the category that is given.
             SamplingError: If the request cannot be met, or no further name turns up.
         """
         tally = tally or Tally()
@@ -144,7 +173,8 @@ class NameModel:
                 f"model has (data.max_length), got {request.min_length}"
             )
         prefix = self._prefix_ids(request.prefix, limit)
-        return Drawing(request.temperature, request.top_k, request.top_p, prefix, limit)
+        category = None if request.given is None else self.category_id(request.given)
+        return Drawing(request.temperature, request.top_k, request.top_p, prefix, limit, category)
 
     def _reason_against(
         self,
@@ -172,19 +202,57 @@ class NameModel:
                 return "too_near"
         return reason
 
-    def score(self, names: Sequence[str]) -> list[ScoredName]:
+    def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
         """Score names, in the order given; each is normalised as the list was.
 
         A character that no training name has is an unknown event and costs what
         `Vocabulary.unknown_mass` says.
+
+        Args:
+            names: The names.
+            given: The category of all of them; else their category counts as not known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
         """
-        normal = [self.normalise(name) for name in names]
-        encoded = EncodedNames.from_names(normal, self.vocabulary)
-        nats = self.nats(encoded)
+        encoded = self.encode([self.normalise(name) for name in names], given)
+        return self.scored(names, encoded, self.nats(encoded))
+
+    def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
+        """Normalised names as ids, all of the category that is given, or of none that is known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
+        """
+        encoded = EncodedNames.from_names(names, self.vocabulary)
+        return encoded if given is None else encoded.with_category(self.category_id(given))
+
+    def scored(
+        self, names: Sequence[str], encoded: EncodedNames, nats: np.ndarray
+    ) -> list[ScoredName]:
+        """Names as they were given, encoded as they were normalised, with their nats, (N,)."""
         return [
-            _scored(name, float(cost), int(length) + 1, not self.knows(plain))
-            for name, plain, cost, length in zip(names, normal, nats, encoded.lengths, strict=True)
+            _scored(name, float(cost), int(length) + 1, not self.knows(self.normalise(name)))
+            for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
         ]
+
+    def category_id(self, category: str) -> int:
+        """The id of a category.
+
+        Raises:
+            ListError: If no training name has it, naming those that there are.
+        """
+        known = self.vocabulary.categories
+        normal = normalise(category, lowercase=False)
+        if normal in known:
+            return known.index(normal)
+        if not known:
+            raise ListError(
+                f"this model knows no category, so not {category!r} either: data.condition names "
+                "the list's column with the categories, and it was empty"
+            )
+        shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
+        raise ListError(f"no training name has the category {category!r}; there are {shown}")
 
     def unknown_characters(self, names: Sequence[str]) -> list[str]:
         """The characters of names that no training name has, sorted."""
@@ -192,8 +260,17 @@ class NameModel:
         return sorted(found - set(self.vocabulary.characters))
 
     def nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, unknown events included; shape (N,)."""
+        """Negative log-likelihood of each name, unknown events included; shape (N,).
+
+        Given its category; where that is not known, over all of them.
+        """
         return self.mixture.name_nats(names) + self.unknown_nats(names)
+
+    def event_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each letter and end, unknown events included; shape (P,)."""
+        is_known = (names.targets < self.vocabulary.size).astype(float)  # (P,)
+        unknown = self.vocabulary.unknown_nats(is_known, 1 - is_known)  # (P,)
+        return unknown - self.mixture.event_log_probs(names)
 
     def unknown_nats(self, names: EncodedNames) -> np.ndarray:
         """What the unknown event adds to the nats of each name; shape (N,)."""
@@ -227,23 +304,57 @@ class NameModel:
         return name if is_valid else None
 
     def nearest(self, names: Sequence[str]) -> list[tuple[str, int]]:
-        """The nearest training name of each, and its Damerau-Levenshtein distance.
+        """The nearest training name of each, and its distance; see `neighbours`."""
+        return [near[0] for near in self.neighbours(names, 1)]
 
-        Edits are counted in characters. Among equally near ones the first of the list.
+    def neighbours(self, names: Sequence[str], count: int) -> list[list[tuple[str, int]]]:
+        """The `count` nearest training names of each, nearest first, with their distances.
+
+        Damerau-Levenshtein, unrestricted, counted in characters. Among equally near ones the
+        first of the list.
         """
-        found = []
-        for name in names:
-            _, distance, i = process.extractOne(
-                characters(self.normalise(name)),
-                self._train_characters,
-                scorer=DamerauLevenshtein.distance,
-            )
-            found.append(("".join(self._train_characters[i]), int(distance)))
-        return found
+        encoded = EncodedNames.from_names([self.normalise(name) for name in names], self.vocabulary)
+        return [
+            [
+                (self.vocabulary.decode(self.train[row]), int(distance))
+                for row, distance in zip(*near, strict=True)
+            ]
+            for near in zip(*self.nearest_rows(encoded, count), strict=True)
+        ]
+
+    def nearest_rows(self, names: EncodedNames, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the training names nearest to each, and their distances.
+
+        As `neighbours`; an unknown character is like none of a training name.
+
+        Returns:
+            Both of shape (names, count); fewer columns if there are fewer training names.
+        """
+        spelt, train = _spelt(names), self._train_spelt
+        count = min(count, len(train))
+        rows, distances = np.zeros((2, len(spelt), count), dtype=np.int64)
+        at_once = max(1, DISTANCES_AT_ONCE // len(train))
+        for start in range(0, len(spelt), at_once):
+            block = spelt[start : start + at_once]
+            # Optimal string alignment is fifty times as fast, and at least the distance. It
+            # is at most 3/2 of it: only letters swapped around others cost it more, and with
+            # k letters between them that is k + 2 edits instead of k + 1.
+            aligned = process.cdist(block, train, scorer=OSA.distance, dtype=np.int32)
+            within = np.partition(aligned, count - 1, axis=1)[:, count - 1]
+            for i, (bounds, most) in enumerate(zip(aligned, within, strict=True), start):
+                candidates = np.flatnonzero(2 * bounds <= 3 * most)
+                exact = process.cdist(
+                    [spelt[i]],
+                    [train[row] for row in candidates],
+                    scorer=DamerauLevenshtein.distance,
+                )[0]
+                nearest = np.argsort(exact, kind="stable")[:count]
+                rows[i], distances[i] = candidates[nearest], exact[nearest]
+        return rows, distances
 
     @cached_property
-    def _train_characters(self) -> list[list[str]]:
-        return [characters(name) for name in self.train.decode(self.vocabulary)]
+    def _train_spelt(self) -> list[str]:
+        return _spelt(self.train)
 
     def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,
@@ -287,5 +398,15 @@ def _gave_up(tally: Tally, count: int, *, is_dry: bool) -> str:
 
 
 def _scored(name: str, nats: float, chars: int, new: bool) -> ScoredName:
-    nats = round(float(nats), 6)
-    return ScoredName(name, -nats, chars, round(nats / chars / log(2), 4), bool(new))
+    bits = float(_bits_per_char(nats, chars))
+    return ScoredName(name, -round(float(nats), 6), chars, bits, bool(new))
+
+
+def _bits_per_char(nats: np.ndarray | float, chars: np.ndarray | int) -> np.ndarray:
+    """To four decimals; of the shape of the arguments."""
+    return np.round(np.round(nats, 6) / chars / log(2), 4)
+
+
+def _spelt(names: EncodedNames) -> list[str]:
+    """Names with each id as a code point: their edits are those of the characters."""
+    return ["".join(map(chr, names[i].tolist())) for i in range(len(names))]

@@ -1,10 +1,11 @@
 """The one file that is the model: safetensors with its metadata. No pickle is loaded.
 
 It holds the weights of network i under its own parameter names after `networks.i.`, the
-training names as `train.ids` and `train.offsets`, the hashes of the whole list as
-`known_hashes`, and one metadata entry, JSON, with the vocabulary and the recipe. One
-entry, because safetensors writes several in no fixed order, and the bytes must repeat.
-The n-gram is counted again from the training names when the file is read.
+training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the whole
+list as `known_hashes`, what the names of its sides cost as `scores.train` and
+`scores.validation` (bits per character, sorted), and one metadata entry, JSON, with the
+vocabulary and the recipe. One entry, because safetensors writes several in no fixed order, and
+the bytes must repeat. The n-gram is counted again from the training names when the file is read.
 """
 
 import json
@@ -17,11 +18,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from nomosaurus.dataset import EncodedNames
+from nomosaurus.dataset import PARTS, EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
-from nomosaurus.mixture import Mixture, NgramWeight
-from nomosaurus.model import NameModel
+from nomosaurus.mixture import Mixture, NgramWeight, category_shares
+from nomosaurus.model import ListBits, NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import ModelParams, Recipe
@@ -29,8 +30,13 @@ from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
 
 ENTRY = "nomosaurus"
-FORMAT = 2
-LIST_TENSORS = ("train.ids", "train.offsets", "known_hashes")
+FORMAT = 3
+LIST_TENSORS = (
+    *(f"train.{part}" for part in PARTS),
+    "known_hashes",
+    "scores.train",
+    "scores.validation",
+)
 
 
 def save_model(path: Path, model: NameModel) -> None:
@@ -40,13 +46,16 @@ def save_model(path: Path, model: NameModel) -> None:
         for i, network in enumerate(model.mixture.networks)
         for name, weight in network.state_dict().items()
     }
-    tensors["train.ids"] = np.ascontiguousarray(model.train.ids)
-    tensors["train.offsets"] = np.ascontiguousarray(model.train.offsets)
-    tensors["known_hashes"] = np.ascontiguousarray(model.known_hashes)
+    of_train = [getattr(model.train, part) for part in PARTS]
+    of_list = (*of_train, model.known_hashes, *model.list_bits)
+    tensors |= {
+        name: np.ascontiguousarray(array) for name, array in zip(LIST_TENSORS, of_list, strict=True)
+    }
     content = {
         "format": FORMAT,
         "characters": list(model.vocabulary.characters),
         "unknown_mass": model.vocabulary.unknown_mass,
+        "categories": list(model.vocabulary.categories),
         "recipe": model.recipe.model_dump(),
         "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
         "ngram_order": model.mixture.ngram.order,
@@ -88,28 +97,35 @@ def load_model(path: Path | str) -> NameModel:
                 f"Nomosaurus reads format {FORMAT}; train it again"
             )
         recipe = Recipe.model_validate(content["recipe"])
-        vocabulary = Vocabulary(tuple(content["characters"]), content["unknown_mass"])
-        train_ids, train_offsets, known_hashes = (tensors.pop(name) for name in LIST_TENSORS)
-        train = EncodedNames(train_ids, train_offsets)
+        vocabulary = Vocabulary(
+            tuple(content["characters"]), content["unknown_mass"], tuple(content["categories"])
+        )
+        *of_train, known_hashes, bits_train, bits_validation = map(tensors.pop, LIST_TENSORS)
+        list_bits = ListBits(bits_train, bits_validation)
+        train = EncodedNames(*of_train)
         networks = [
-            _load_network(recipe.model, vocabulary.size, tensors, f"networks.{i}.")
+            _load_network(recipe.model, vocabulary, tensors, f"networks.{i}.")
             for i in range(recipe.model.members)
         ]
         ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
-        mixture = Mixture(networks, ngram, NgramWeight(*content["ngram_weight"]))
+        weight = NgramWeight(*content["ngram_weight"])
+        shares = category_shares(train, vocabulary.num_categories)
+        mixture = Mixture(networks, ngram, weight, shares)
         histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
+    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
 
 
 def _load_network(
-    params: ModelParams, vocab_size: int, tensors: dict[str, np.ndarray], prefix: str
+    params: ModelParams, vocabulary: Vocabulary, tensors: dict[str, np.ndarray], prefix: str
 ) -> RecurrentNetwork:
     weights = {
         name.removeprefix(prefix): torch.from_numpy(weight)
         for name, weight in tensors.items()
         if name.startswith(prefix)
     }
-    return RecurrentNetwork.with_weights(params, vocab_size, weights)
+    return RecurrentNetwork.with_weights(
+        params, vocabulary.size, vocabulary.num_categories, weights
+    )

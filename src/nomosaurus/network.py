@@ -9,9 +9,12 @@ The cell `rnn` is the source article's:
 (Hochreiter and Schmidhuber 1997; Gers et al. 2000) compute a_t with gates. Every
 time step uses the same parameters. `step` is the compact picture, one time step;
 `unroll` is the extended one.
+
+Where the names have categories, the first layer adds W_ac c to W_ax x_t at every step; c is the
+category's one-hot vector, all zeros if it is not known.
 """
 
-# B batch, T time steps, V vocabulary, H hidden, G gates of the cell
+# B batch, T time steps, V vocabulary, C categories, H hidden, G gates of the cell
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
 from collections.abc import Mapping
@@ -47,22 +50,26 @@ class Layer(nn.Module):
     Attributes:
         W_ax: From the input, shape (G * H, V) in the first layer, (G * H, H) above.
         W_aa: From the previous activation, shape (G * H, H).
+        W_ac: From the name's category, shape (G * H, C); None if C is 0.
         b_a: Bias, shape (G * H,).
     """
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, num_categories: int = 0
+    ) -> None:
         super().__init__()
         self.cell = cell
         rows = GATES[cell] * hidden_size
         self.W_ax = nn.Parameter(torch.empty(rows, input_size))
         self.W_aa = nn.Parameter(torch.empty(rows, hidden_size))
+        self.W_ac = nn.Parameter(torch.empty(rows, num_categories)) if num_categories else None
         self.b_a = nn.Parameter(torch.zeros(rows))
 
     def step(self, projected: Tensor, state: Tensor, mask: Tensor | None = None) -> Tensor:
         """One time step.
 
         Args:
-            projected: W_ax x_t + b_a, shape (B, G * H).
+            projected: W_ax x_t + W_ac c + b_a, shape (B, G * H).
             state: The previous state, shape (S, B, H); part 0 is a_{t-1}.
             mask: Scaled dropout mask for a_{t-1} on its way into W_aa, shape (B, H).
 
@@ -96,27 +103,36 @@ class RecurrentNetwork(nn.Module):
         params: Cell, sizes and dropout.
         vocab_size: V, the boundary included. The id V, the unknown character, is
             taken as input (a one-hot row of zeros) and never predicted.
+        num_categories: C; 0 for names without categories. The id C, a category that is not
+            known, is a one-hot row of zeros.
     """
 
-    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+    def __init__(self, params: ModelParams, vocab_size: int, num_categories: int = 0) -> None:
         super().__init__()
         self.params = params
         self.vocab_size = vocab_size
-        sizes = [vocab_size] + [params.hidden_size] * (params.num_layers - 1)
-        self.layers = nn.ModuleList(Layer(params.cell, size, params.hidden_size) for size in sizes)
+        self.num_categories = num_categories
+        cell, hidden_size = params.cell, params.hidden_size
+        self.layers = nn.ModuleList([Layer(cell, vocab_size, hidden_size, num_categories)])
+        for _ in range(params.num_layers - 1):
+            self.layers.append(Layer(cell, hidden_size, hidden_size))
         self.W_ya = nn.Parameter(torch.empty(vocab_size, params.hidden_size))
         self.b_y = nn.Parameter(torch.zeros(vocab_size))
 
     @classmethod
     def with_weights(
-        cls, params: ModelParams, vocab_size: int, weights: Mapping[str, Tensor]
+        cls,
+        params: ModelParams,
+        vocab_size: int,
+        num_categories: int,
+        weights: Mapping[str, Tensor],
     ) -> "RecurrentNetwork":
         """A network in evaluation mode, on the CPU.
 
         Raises:
             RuntimeError: If a weight is missing, unknown or of another shape.
         """
-        network = cls(params, vocab_size)
+        network = cls(params, vocab_size, num_categories)
         network.load_state_dict(weights)
         return network.eval()
 
@@ -158,37 +174,44 @@ class RecurrentNetwork(nn.Module):
 
         return DropoutMasks(draw(self.params.state_dropout), draw(self.params.dropout))
 
-    def step(self, ids: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, ids: Tensor, state: Tensor, categories: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The compact picture: one time step.
 
         Args:
             ids: The characters x_t, shape (B,).
             state: From `initial_state` or an earlier step, shape (L, S, B, H).
+            categories: Ids of the names' categories, shape (B,); not known if not given.
 
         Returns:
             The logits of y_t, shape (B, V), and the new state, shape (L, S, B, H).
         """
-        table = self._input_table()
         states = []
-        projected = functional.embedding(ids, table)  # (B, G * H)
+        projected = self._project(ids, categories)  # (B, G * H)
         for i, layer in enumerate(self.layers):
             if i > 0:
                 projected = functional.linear(states[-1][0], layer.W_ax, layer.b_a)  # (B, G * H)
             states.append(layer.step(projected, state[i]))
         return functional.linear(states[-1][0], self.W_ya, self.b_y), torch.stack(states)
 
-    def unroll(self, ids: Tensor, masks: DropoutMasks | None = None) -> Tensor:
+    def unroll(
+        self, ids: Tensor, masks: DropoutMasks | None = None, categories: Tensor | None = None
+    ) -> Tensor:
         """The extended picture: every time step of whole names, from the zero state.
 
         Args:
             ids: The characters x_1 to x_T, shape (B, T).
             masks: Dropout masks, for training.
+            categories: Ids of the names' categories, shape (B,); not known if not given.
 
         Returns:
             The logits of y_1 to y_T, shape (B, T, V).
         """
         batch_size = len(ids)
-        projected = functional.embedding(ids, self._input_table())  # (B, T, G * H)
+        if categories is not None:
+            categories = categories.unsqueeze(1)  # (B, 1), the same at every time step
+        projected = self._project(ids, categories)  # (B, T, G * H)
         zero = self.initial_state(batch_size)  # (L, S, B, H)
         for i, layer in enumerate(self.layers):
             state = zero[i]
@@ -205,14 +228,32 @@ class RecurrentNetwork(nn.Module):
                 projected = functional.linear(outputs, above.W_ax, above.b_a)  # (B, T, G * H)
         return functional.linear(outputs, self.W_ya, self.b_y)  # (B, T, V)
 
-    def _input_table(self) -> Tensor:
-        """W_ax x_t + b_a of the first layer for every x_t; shape (V + 1, G * H).
+    def _project(self, ids: Tensor, categories: Tensor | None) -> Tensor:
+        """W_ax x_t + W_ac c + b_a of the first layer.
 
-        A one-hot x_t chooses a column of W_ax, so the product is a look-up. The last
-        row is the unknown character's, whose one-hot vector is all zeros.
+        A one-hot x_t chooses a column of W_ax, so the product is a look-up, and so is W_ac c. The
+        one-hot vector of what is unknown is all zeros. x_t is looked up in a table of all columns,
+        or, where there are fewer ids than columns, its columns are picked out.
+
+        Args:
+            ids: The characters, shape (B,) or (B, T).
+            categories: The names' categories, shape (B,) or (B, 1).
+
+        Returns:
+            Shape (B, G * H) or (B, T, G * H).
         """
         layer = self.layers[0]
-        return functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+        if ids.numel() < self.vocab_size:
+            known = ids < self.vocab_size
+            picked = functional.embedding(ids.where(known, 0), layer.W_ax.t())
+            projected = picked * known.unsqueeze(-1) + layer.b_a
+        else:
+            table = functional.pad(layer.W_ax.t(), (0, 0, 0, 1)) + layer.b_a  # (V + 1, G * H)
+            projected = functional.embedding(ids, table)
+        if layer.W_ac is None or categories is None:
+            return projected
+        category_table = functional.pad(layer.W_ac.t(), (0, 0, 0, 1))  # (C + 1, G * H)
+        return projected + functional.embedding(categories, category_table)
 
 
 def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -231,4 +272,6 @@ def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor
     """
     if not mask_BT.any():
         raise ValueError("the mask selects no character")
+    if mask_BT.all():  # names of one length: the same rows, but not copied
+        return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
     return functional.cross_entropy(logits_BTV[mask_BT], targets_BT[mask_BT])

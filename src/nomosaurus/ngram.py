@@ -47,6 +47,9 @@ class KneserNey:
         self.order = len(orders)
         self._orders = orders
         self._vocab_size = vocab_size
+        # The lowest order has one context, the empty one, and all names go through it.
+        every = np.arange(vocab_size)
+        self._lowest = self._interpolate(orders[0], 0 * every, every, 1 / vocab_size)  # (V,)
 
     @classmethod
     def fit(cls, names: EncodedNames, vocab_size: int, order: int) -> "KneserNey":
@@ -130,13 +133,7 @@ class KneserNey:
         """
         probability = np.full(len(symbols), 1 / self._vocab_size)
         for order, context in zip(self._orders, contexts, strict=True):
-            gram = self._find(order, context, symbols)
-            total = np.where(context >= 0, order.context_total[context], 0)
-            used = total > 0  # an unseen context leaves the order below as it is
-            safe_total = np.where(used, total, 1)
-            own = np.where(gram >= 0, order.discounted[gram], 0) / safe_total
-            weight = order.context_kept[context] / safe_total
-            probability = np.where(used, own + weight * probability, probability)
+            probability = self._interpolate(order, context, symbols, probability)
         return probability
 
     def initial_contexts(self, batch_size: int) -> np.ndarray:
@@ -160,19 +157,22 @@ class KneserNey:
     def distribution(self, contexts: np.ndarray) -> np.ndarray:
         """The probability of every symbol after each context; contexts (K, B), result (B, V)."""
         vocab_size = self._vocab_size
-        probability = np.full((contexts.shape[1], vocab_size), 1 / vocab_size)  # (B, V)
-        for order, context in zip(self._orders, contexts, strict=True):
+        passed = np.ones(contexts.shape[1])  # (B,), what the orders above leave to this one
+        seen_grams = []
+        for order, context in zip(self._orders[:0:-1], contexts[:0:-1], strict=True):
             total = np.where(context >= 0, order.context_total[context], 0)
-            rows = np.flatnonzero(total > 0)  # an unseen context leaves the order below as it is
+            rows = np.flatnonzero(total > 0)  # an unseen context leaves all to the order below
             seen, total = context[rows], total[rows]
-            probability[rows] *= (order.context_kept[seen] / total)[:, None]
             # The k-grams that begin with a context lie together in `keys`.
             first = np.searchsorted(order.keys, seen * vocab_size)
             count = np.searchsorted(order.keys, (seen + 1) * vocab_size) - first
             place = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
-            symbol = order.keys[place] % vocab_size
-            own = order.discounted[place] / np.repeat(total, count)
-            probability[np.repeat(rows, count), symbol] += own
+            own = order.discounted[place] * np.repeat(passed[rows] / total, count)
+            seen_grams.append((np.repeat(rows, count), order.keys[place] % vocab_size, own))
+            passed[rows] *= order.context_kept[seen] / total
+        probability = passed[:, None] * self._lowest  # (B, V)
+        for row, symbol, own in reversed(seen_grams):
+            probability[row, symbol] += own
         return probability
 
     def event_probabilities(self, names: EncodedNames) -> np.ndarray:
@@ -192,6 +192,18 @@ class KneserNey:
     def name_nats(self, names: EncodedNames) -> np.ndarray:
         """Negative log-likelihood of each name, in nats, its end counted; shape (N,)."""
         return -names.sum_by_name(np.log(self.event_probabilities(names)))
+
+    def _interpolate(
+        self, order: Order, contexts: np.ndarray, symbols: np.ndarray, below: np.ndarray | float
+    ) -> np.ndarray:
+        """p(symbol | context) by one order, given what the order below says; shape (places,)."""
+        gram = self._find(order, contexts, symbols)
+        total = np.where(contexts >= 0, order.context_total[contexts], 0)
+        used = total > 0  # an unseen context leaves the order below as it is
+        safe_total = np.where(used, total, 1)
+        own = np.where(gram >= 0, order.discounted[gram], 0) / safe_total
+        weight = order.context_kept[contexts] / safe_total
+        return np.where(used, own + weight * below, below)
 
     def _find(self, order: Order, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Ids of the k-grams (context, symbol), `NO_CONTEXT` where unseen."""

@@ -31,6 +31,7 @@ class DataParams(Section):
 
     path: str = Field(min_length=1)
     column: str = Field(min_length=1)
+    condition: str
     lowercase: bool
     max_length: int = Field(ge=1, le=1000)
     validation_share: Share
@@ -97,6 +98,7 @@ class SampleParams(Section):
     min_distance: int = Field(ge=0)
     new: bool
     unique: bool
+    given: str
 
 
 class PromoteParams(Section):

@@ -55,6 +55,15 @@ def save_picture(figure: Figure, path: Path) -> None:
         )
 
 
+def draw_pictures(explanations: Sequence[Explanation]) -> dict[str, Figure]:
+    """Every picture, by its name: all names' activations, the middle one unrolled, the network."""
+    return {
+        "activations": draw_activations(explanations),
+        "unrolled": draw_unrolled(explanations[len(explanations) // 2]),
+        "compact": draw_compact(explanations[0]),
+    }
+
+
 def draw_activations(explanations: Sequence[Explanation]) -> Figure:
     """What each character cost, and below it all units of a_t, for one or more names.
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -108,14 +107,14 @@ def training_progress(
 
 @contextmanager
 def names_progress(
-    total: int, seconds_between_lines: float = 10
+    total: int | None, seconds_between_lines: float = 10
 ) -> Iterator[Callable[[int], None]]:
     """Show on standard error how many names are done, at which rate, and the time left.
 
     Nothing where standard output is a terminal, since there the names themselves are seen.
 
     Args:
-        total: Names in all.
+        total: Names in all; None where nobody knows before the last one.
         seconds_between_lines: Without a terminal, say no more than one line in this time.
 
     Yields:
@@ -124,18 +123,11 @@ def names_progress(
     console = Console(stderr=True)
     bars = None
     if console.is_terminal and not sys.stdout.isatty():
-        bars = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("names"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        bar = bars.add_task("names", total=total, rate="")
+        columns = [TextColumn("{task.fields[said]}"), TimeElapsedColumn()]
+        if total:
+            columns = [BarColumn(bar_width=20), *columns, TextColumn("<"), TimeRemainingColumn()]
+        bars = Progress(*columns, console=console, transient=True)
+        bar = bars.add_task("names", total=total, said="")
     started = last = time.monotonic()
 
     def update(done: int) -> None:
@@ -145,14 +137,13 @@ def names_progress(
             return
         last = now
         rate = done / (now - started)
+        of_all = f" of {total:,}" if total else ""
+        said = f"{done:,}{of_all} names, {rate:,.0f} a second"
         if bars:
-            bars.update(bar, completed=done, rate=f"{rate:,.0f} a second")
+            bars.update(bar, completed=done, said=said)
         elif not sys.stdout.isatty():
-            left = (total - done) / rate if rate else float("inf")
-            print(
-                f"{done:,} of {total:,} names, {rate:,.0f} a second, {left:,.0f} s left",
-                file=sys.stderr,
-            )
+            left = f", {(total - done) / rate:,.0f} s left" if total else ""
+            print(said + left, file=sys.stderr)
 
     with bars or nullcontext():
         yield update

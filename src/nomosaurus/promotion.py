@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from nomosaurus.bootstrap import Estimate, bootstrap_ratios
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.evaluation import Estimate, bootstrap_ratios
 from nomosaurus.model import NameModel
 from nomosaurus.params import PromoteParams
 from nomosaurus.vocabulary import Vocabulary

@@ -20,6 +20,7 @@ from filelock import FileLock
 from nomosaurus.dataset import load_split, load_vocabulary
 from nomosaurus.errors import ArtifactError, NomosaurusError, RegistryError
 from nomosaurus.files import main_checkout, write_text
+from nomosaurus.lineage import file_sha256
 from nomosaurus.model import NameModel
 from nomosaurus.model_file import load_model
 from nomosaurus.params import Params
@@ -34,13 +35,7 @@ from nomosaurus.promotion import (
     names_sha256,
     num_learnt,
 )
-from nomosaurus.tracking import (
-    EXPERIMENT,
-    MODEL_TAG,
-    file_sha256,
-    find_run_of_model,
-    open_store,
-)
+from nomosaurus.store import MODEL_TAG, find_run_of_model, open_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -91,7 +86,7 @@ class Registry:
         """Open the store."""
         self.name = name
         with _one_line():
-            open_store(EXPERIMENT)
+            open_store()
             from mlflow import MlflowClient
 
             self._client = MlflowClient()
@@ -100,13 +95,12 @@ class Registry:
         """The version of this model, made from its run if there is none; it is the challenger."""
         with _one_line():
             sha256 = file_sha256(model_path)
-            run_id = find_run_of_model(model_path)
-            if run_id is None:
+            run = find_run_of_model(sha256)
+            if run is None:
                 raise RegistryError(
                     f"{model_path} has no run in this MLflow store; "
                     'run "dvc repro --force evaluate", which makes one'
                 )
-            run = self._client.get_run(run_id)
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(

@@ -39,6 +39,7 @@ class Drawing:
         prefix: Ids that every name begins with, shape (characters,).
         max_length: The most characters in a name, the prefix included. A longer name is
             cut off there, and so known as one that is too long.
+        category: The id of every name's category; if None, names are drawn over all categories.
     """
 
     temperature: float = 1.0
@@ -46,6 +47,7 @@ class Drawing:
     top_p: float = 1.0
     prefix: tuple[int, ...] = ()
     max_length: int = 100
+    category: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would draw nothing, or nonsense.
@@ -185,7 +187,8 @@ def _draw_block(
     ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
     nodes = left_out.root(BLOCK)  # (B,)
     dead: set[int] = set()
-    state = mixture.initial_state(BLOCK)
+    given = None if drawing.category is None else np.full(BLOCK, drawing.category)
+    state = mixture.initial_state(BLOCK, given)
     for step in range(limit + 1):
         plain, state = mixture.step(ids, state)  # (B, V)
         if step < len(drawing.prefix):

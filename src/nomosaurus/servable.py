@@ -45,18 +45,18 @@ SETTINGS = (
     "new",
     "unique",
 )
-"""The fields of `Request` that a client may set. Not `match` and `avoid`: a pattern from a
-stranger may take any time."""
+"""The fields of `Request` that a client may set; `given` too, empty for none. Not `match` and
+`avoid`: a pattern from a stranger may take any time."""
 
 
-def log_servable_model(path: Path) -> None:
-    """Log a model file and this package's code to the active run; no pickle among them."""
+def log_servable_model(path: Path, run_id: str) -> None:
+    """Log a model file and this package's code to a run; no pickle among them."""
     import mlflow
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     defaults = Request()
-    settings = {name: getattr(defaults, name) for name in SETTINGS}
+    settings = {name: getattr(defaults, name) for name in SETTINGS} | {"given": ""}
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "name", required=False)]),
         outputs=Schema(
@@ -84,8 +84,12 @@ def log_servable_model(path: Path) -> None:
         with warnings.catch_warnings():
             # MLflow wants an input example, and would run the model on it to log it.
             warnings.filterwarnings("ignore", message=".*input example")
-            mlflow.pyfunc.log_model(
+            # Not pyfunc.log_model: that takes the run from a global state, which ends it too.
+            Model.log(
+                artifact_path=None,
                 name="model",
+                flavor=mlflow.pyfunc,
+                run_id=run_id,
                 python_model=str(CODE),
                 artifacts={"model": str(path)},
                 code_paths=[str(package)],

@@ -1,9 +1,10 @@
 """The model as MLflow loads and serves it: code and a safetensors file, no pickle.
 
 MLflow runs this file when it loads the model. With `n` above 0 in the request's params it
-generates as many names; otherwise it scores the names in the column `name`. What a request may
-ask for is bounded in `servable`. MLflow's server answers an `MlflowException` with the HTTP
-status of its code; any other exception becomes a 400 that shows a traceback and not the reason.
+generates as many names; otherwise it scores the names in the column `name`; of the category
+`given`, where the model knows categories. What a request may ask for is bounded in `servable`.
+MLflow's server answers an `MlflowException` with the HTTP status of its code; any other exception
+becomes a 400 that shows a traceback and not the reason.
 """
 
 from dataclasses import asdict, fields
@@ -46,11 +47,15 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             MlflowException: With the code that MLflow turns into HTTP 400, and one line that
                 says what was wrong.
         """
-        given = {key: value for key, value in (params or {}).items() if value is not None}
-        count = given.pop("n", 0)
+        asked = {key: value for key, value in (params or {}).items() if value is not None}
+        count = asked.pop("n", 0)
+        asked["given"] = asked.get("given") or None  # a schema's default is a text
         names = model_input["name"].tolist() if "name" in model_input else []
         try:
-            scored = self._score(names) if count == 0 else self._generate(count, names, given)
+            if count == 0:
+                scored = self._score(names, asked["given"])
+            else:
+                scored = self._generate(count, names, asked)
         except NomosaurusError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         columns = [field.name for field in fields(ScoredName)]
@@ -73,7 +78,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
                 )
         return generated
 
-    def _score(self, names: list[Any]) -> list[ScoredName]:
+    def _score(self, names: list[Any], given: str | None) -> list[ScoredName]:
         if not 0 < len(names) <= MOST_NAMES:
             raise ListError(
                 f"give from 1 to {MOST_NAMES:,} names to score in the column 'name', got "
@@ -89,7 +94,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
                     f"a name must have from 1 to {LONGEST_SCORED:,} characters, and number {i} "
                     f"has {length:,}"
                 )
-        return self._model.score(names)
+        return self._model.score(names, given)
 
 
 set_model(ServedModel())

@@ -1,65 +1,72 @@
-"""MLflow: one run for one trained model, found again by the model's content.
+"""What a stage has to say of a model's run: written to a journal first, then sent to MLflow.
 
-This module, `registry`, `servable` and `serving` are the only ones that import MLflow, and
-they do it late, since it takes seconds. A store that fails costs no training: the first failure is
-said once, and the stage goes on without tracking.
+A store that fails costs no training and no figure: the first failure is said once, nothing
+more is tried in this process, and the journal is sent by the next stage or by
+`nomosaurus sync`.
 """
 
+import getpass
 import hashlib
 import json
-import logging
 import os
-import subprocess
+import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+import pandas as pd
 
-from nomosaurus import __version__
+from nomosaurus import __version__, lineage
+from nomosaurus.errors import TrackingError
 from nomosaurus.files import main_checkout, read_json
+from nomosaurus.journal import Journal
 from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
-from nomosaurus.servable import log_servable_model
+from nomosaurus.store import CROSSVALIDATION, EXPERIMENT, Sender, in_one_line, send_left_over
 from nomosaurus.training import Epoch, Watcher
 
-EXPERIMENT = "nomosaurus"
-CROSSVALIDATION = "nomosaurus-crossvalidation"
-MODEL_TAG = "model_sha256"
-TRAINING_TAG = "training"  # the fingerprint of what the training follows from
-VIEW = {"mlflow.experimentKind": "custom_model_development"}  # how the UI opens it
-SETTINGS = {  # where the environment does not say otherwise
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
+JOURNALS = ".runs"
+SECONDS_BETWEEN_SENDS = 1.0
+MOST_TIME_SENDING = 0.1  # share of the time in which networks train
+HEADLINES = {
+    "perplexity": "perplexity",
+    "network_perplexity": "perplexity of its networks without the n-gram",
+    "baseline_perplexity": "perplexity of the n-gram alone",
+    "gain_nats": "saved against the n-gram, nats per character",
+    "memory_gain_nats": "cost of forgetting a_{t-1}, nats per character",
+    "novelty": "probability that a drawn name is not a training name",
 }
-NOT_OUTPUTS = [  # what the pipeline rewrites, and the log of promotions, make no checkout dirty
-    f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots", "samples", "promotions.jsonl")
-]
+NAMES_IN_NOTE = 10
+TABLE_TAG = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables, side by side
 
 
 class ModelRun(Watcher):
-    """The MLflow run of one model; every method is safe to call when the store is down."""
+    """The MLflow run of one model, as one stage adds to it."""
 
-    def __init__(self) -> None:
-        self._failed = False
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._sender = Sender(journal)
+        self._next_send = 0.0
+        self._has_failed = False
 
     def on_epoch(self, number: int, epoch: Epoch) -> None:
-        """Log both losses of a network at the epoch's number as the step."""
-        import mlflow
+        """Log both losses of the first network, with the epoch's number as the step.
 
-        losses = _losses(number, epoch)
-        self._try(lambda: mlflow.log_metrics(losses, step=epoch.number))
+        The networks differ in their seeds, so one curve stands for all, and runs with one
+        network and with thirty lie over each other. The model file has the others.
+        """
+        if number == 0:
+            self._log_epochs([epoch])
+        if time.monotonic() >= self._next_send:  # a slow server does not slow training down
+            self._send()
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
-        """Log the epochs that the run does not have, as where it was killed before it could."""
-        self._try(lambda: _log_missing_epochs(number, epochs))
+        """Log the epochs before the interruption; those that MLflow has are not sent again."""
+        if number == 0:
+            self._log_epochs(epochs)
 
     def log_params(self, name: str, section: Section) -> None:
         """A section of params.yaml, as name.key.
@@ -67,99 +74,121 @@ class ModelRun(Watcher):
         MLflow never changes a param. Where a stage ran again for the same model with
         another value, the run gets a tag of the same name with the value that holds.
         """
-        values = _flat(name, section.model_dump())
-        self._try(lambda: self._log_values(values))
+        self._log("params", values=_flat(name, section.model_dump()))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
-        """Final figures; those that have no value are left out."""
-        import mlflow
+        """Final figures; those that have no value are left out.
 
-        known = {name: float(value) for name, value in metrics.items() if value is not None}
-        self._try(lambda: mlflow.log_metrics(known))
+        Their intervals, key_low and key_high, go to the description only: a table of runs has
+        a column for each metric.
+        """
+        bounds = {f"{key}{end}" for key in metrics for end in ("_low", "_high")}
+        values = {
+            key: float(value)
+            for key, value in metrics.items()
+            if value is not None and key not in bounds
+        }
+        self._log("metrics", values=values, step=0)
+        if bounds & metrics.keys():
+            self._log("note", heading="On names it never saw", text=_figures(metrics))
 
     def log_files(self, *paths: Path) -> None:
-        """Files as artifacts, each under the name of its folder."""
-        import mlflow
-
+        """Files as artifacts, each under the name of its folder; at the top if it has none."""
         for path in paths:
-            self._try(lambda path=path: mlflow.log_artifact(str(path), path.parent.name))
+            self._journal.add_file(path, path.parent.name)
+
+    def log_names(self, path: Path) -> None:
+        """A table of names with their scores: as a file, as the UI's table, and the first ten."""
+        self.log_files(path)
+        table = pd.read_csv(path, keep_default_na=False, dtype={"name": str})
+        folder, name = path.parent.name, f"{path.stem}.json"
+        self._journal.add_text(table.to_json(orient="split", index=False), name, folder)
+        self._log("tags", values={TABLE_TAG: json.dumps([_table(f"{folder}/{name}")])})
+        self._log("note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE)))
 
     def log_model(self, path: Path) -> None:
-        """The model, loadable and servable without pickle, and the tag that finds it.
+        """The model, loadable and servable without pickle, and the tags that find its run.
 
         One model has one run. If the store has one already, as after training the same
-        thing again, this run gives way to it, and what follows is logged there.
+        thing again, this run gives way to it, and all of it is logged there.
         """
-        self._try(lambda: self._log_or_give_way(path))
+        self._log_model_and_outputs(path, lineage.locked_stages(), Path())
 
-    def _log_or_give_way(self, path: Path) -> None:
-        import mlflow
-
-        earlier = find_run_of_model(path)
-        if earlier is None:
-            log_servable_model(path)
-            mlflow.set_tag(MODEL_TAG, file_sha256(path))
-            self._log_up_to_date_stages(path)
-            return
-        this = mlflow.active_run().info.run_id
-        if this == earlier:
-            return
-        mlflow.end_run()
-        mlflow.delete_run(this)
-        mlflow.start_run(run_id=earlier)
-        print("MLflow: this very model has a run already, which is kept", file=sys.stderr)
-
-    def _log_up_to_date_stages(self, path: Path) -> None:
-        """What later stages made of this very model before, since DVC will not run them.
+    def _log_model_and_outputs(self, path: Path, stages: Mapping[str, Any], root: Path) -> None:
+        """The model, and what stages made of this very model before, since DVC skips them then.
 
         So it is in a fresh clone: dvc.lock and the metrics are in git, and training gives the
         model that they speak of.
-        """
-        import mlflow
 
-        md5 = hashlib.md5(path.read_bytes()).hexdigest()
-        for stage, locked in _dvc_lock().items():
-            hashes = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
-            if hashes.get(path.as_posix()) != md5:
+        Args:
+            path: The model file.
+            stages: Of dvc.lock.
+            root: The folder in which the stages' outputs lie.
+        """
+        md5 = lineage.dvc_md5(path)
+        self._journal.add_model(path, lineage.file_sha256(path), md5)
+        for stage, locked in stages.items():
+            outs = locked.get("outs", [])
+            files = lineage.hashes(locked.get("deps", [])) | lineage.hashes(outs)
+            if files.get(lineage.MODEL_FILE) != md5:
                 continue
             for section, values in locked.get("params", {}).get("params.yaml", {}).items():
-                if isinstance(values, dict):
-                    self._log_values(_flat(section, values))
-            for output in map(Path, (entry["path"] for entry in locked.get("outs", []))):
-                if not output.is_file():
+                if isinstance(values, dict) and section == stage:
+                    self._log("params", values=_flat(section, values))
+            for out in (Path(entry["path"]) for entry in outs):
+                if not (root / out).is_file() or out.as_posix() == lineage.MODEL_FILE:
                     continue
-                if output.suffix == ".json":
-                    self.log_metrics(read_json(output, made_by=stage))
-                self.log_files(output)
-            mlflow.set_tag(f"dvc.stage.{stage}", "done before")
+                if out.parent.name == "metrics" and out.stem == stage:
+                    self.log_metrics(read_json(root / out, made_by=stage))
+                if out.parent.name == "samples":
+                    self.log_names(root / out)
+                else:
+                    self._journal.add_file(root / out, out.parent.name)
+            self._log("tags", values={f"dvc.stage.{stage}": "done before"})
 
-    def _log_values(self, values: dict[str, str]) -> None:
-        import mlflow
+    def _log_epochs(self, epochs: list[Epoch]) -> None:
+        for epoch in epochs:
+            losses = {
+                "curve/train_nats": epoch.train_nats,
+                "curve/validation_nats": epoch.validation_nats,
+            }
+            self._log("metrics", values=losses, step=epoch.number)
 
-        run_id = mlflow.active_run().info.run_id
-        logged = mlflow.get_run(run_id).data
-        fresh = {key: value for key, value in values.items() if key not in logged.params}
-        moved = {
-            key: value
-            for key, value in values.items()
-            if key in logged.params and logged.tags.get(key, logged.params[key]) != value
-        }
-        mlflow.log_params(fresh)
-        mlflow.set_tags(moved)
+    def _log(self, kind: str, **content: Any) -> None:
+        self._journal.add(kind, **content)
 
-    def _try(self, action: Callable[[], Any]) -> Any:
-        if self._failed:
-            return None
+    def _send(self) -> None:
+        """Send what came since the last time, and first what earlier stages could not."""
+        if self._has_failed:
+            return
+        is_first = not self._next_send  # which takes longer: MLflow is imported
+        began = time.monotonic()
         try:
-            return action()
-        except Exception as error:  # whatever a store may do, training goes on
-            self._failed = True
-            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(
-                f"warning: MLflow failed ({problem}); the stage goes on untracked",
-                file=sys.stderr,
-            )
-            return None
+            if is_first:
+                for line in send_left_over(main_checkout() / JOURNALS):
+                    print(f"MLflow: {line}", file=sys.stderr)
+            self._sender.send()
+        except Exception as error:  # whatever a store may do, the stage goes on
+            self._has_failed = True
+            print(f"warning: MLflow failed ({in_one_line(error)}); {self._fate()}", file=sys.stderr)
+        now = time.monotonic()
+        took = 0.0 if is_first else now - began
+        self._next_send = now + max(SECONDS_BETWEEN_SENDS, took / MOST_TIME_SENDING)
+
+    def _fate(self) -> str:
+        if self._journal.problem:
+            return f"the run is lost, since it cannot be kept ({self._journal.problem.strerror})"
+        return 'nothing is lost: the next stage or "nomosaurus sync" sends what is missing'
+
+    def _end(self, status: str) -> bool:
+        """Send the rest; whether MLflow has all."""
+        self._log("end", status=status)
+        self._send()
+        if self._has_failed:
+            self._journal.close()
+        else:
+            self._journal.delete()
+        return not self._has_failed
 
 
 @contextmanager
@@ -171,19 +200,8 @@ def training_run(stage: str, recipe: Recipe, fingerprint: str) -> Iterator[Model
         recipe: The params the model follows from.
         fingerprint: Of all that the training follows from; it finds the unfinished run.
     """
-    run = ModelRun()
-
-    def start() -> None:
-        import mlflow
-
-        unfinished = _find_run(EXPERIMENT, f"tags.{TRAINING_TAG} = '{fingerprint}'")
-        if unfinished and MODEL_TAG not in mlflow.get_run(unfinished).data.tags:
-            mlflow.start_run(run_id=unfinished)
-            return
-        _start_run(stage, recipe)
-        mlflow.set_tag(TRAINING_TAG, fingerprint)
-
-    with _active_run(run, EXPERIMENT, start):
+    name = _name(recipe, _tail(fingerprint))
+    with _run(EXPERIMENT, stage, recipe, _key(fingerprint), name) as run:
         yield run
 
 
@@ -191,30 +209,16 @@ def training_run(stage: str, recipe: Recipe, fingerprint: str) -> Iterator[Model
 def crossvalidation_run(
     recipe: Recipe, params: CrossvalidateParams, fingerprint: str
 ) -> Iterator[ModelRun]:
-    """The run of a cross-validation, a new one or an unfinished one, in its own experiment.
+    """The run of a cross-validation, in its own experiment; the same one when it runs again.
 
     Args:
         recipe: The params the models of all folds follow from.
         params: How names are held out.
-        fingerprint: Of all that the training follows from; it finds the unfinished run.
+        fingerprint: Of all that the training follows from; it finds the run.
     """
-    run = ModelRun()
-
-    def start() -> None:
-        import mlflow
-
-        unfinished = _find_run(
-            CROSSVALIDATION,
-            f"tags.{TRAINING_TAG} = '{fingerprint}' and attributes.status != 'FINISHED'",
-        )
-        if unfinished:
-            mlflow.start_run(run_id=unfinished)
-            return
-        _start_run("crossvalidate", recipe, name=f"{params.folds}-fold {_shape(recipe)}")
-        mlflow.set_tag(TRAINING_TAG, fingerprint)
-        mlflow.log_params(_flat("crossvalidate", params.model_dump()))
-
-    with _active_run(run, CROSSVALIDATION, start):
+    name = f"{params.folds}-fold-{_name(recipe, _tail(fingerprint))}"
+    with _run(CROSSVALIDATION, "crossvalidate", recipe, _key(fingerprint), name) as run:
+        run.log_params("crossvalidate", params)
         yield run
 
 
@@ -227,152 +231,142 @@ def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelR
         model_path: The model file; its content finds the run.
         model: The same model, loaded.
     """
-    run = ModelRun()
-
-    def start() -> None:
-        import mlflow
-
-        found = find_run_of_model(model_path)
-        if found:
-            mlflow.start_run(run_id=found)
-            mlflow.set_tag(f"dvc.stage.{stage}", "done")
-        else:
-            _start_run(stage, model.recipe)
-            for number, epochs in enumerate(model.histories):
-                _log_missing_epochs(number, epochs)
-            run.log_model(model_path)
-
-    with _active_run(run, EXPERIMENT, start):
+    sha256 = lineage.file_sha256(model_path)
+    name = _name(model.recipe, _tail(sha256))
+    with _run(EXPERIMENT, stage, model.recipe, sha256[:16], name) as run:
+        run.on_resume(0, model.histories[0])
+        run.log_model(model_path)
         yield run
 
 
 @contextmanager
-def _active_run(run: ModelRun, experiment: str, start: Callable[[], None]) -> Iterator[None]:
-    run._try(lambda: open_store(experiment))
-    run._try(start)
-    import mlflow
-
+def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> Iterator[ModelRun]:
+    """A run with its lineage, that is sent and ended with the block."""
+    address = lineage.stage_address(stage)
+    inputs = lineage.stage_inputs(address)
+    patch = lineage.changes()
+    origin = {
+        "stage": address,
+        "commit": lineage.head(),
+        "dirty": bool(patch),
+        "untracked": lineage.untracked(),
+        "experiment": os.environ.get("DVC_EXP_NAME", ""),
+    }
+    run = ModelRun(Journal.start(main_checkout() / JOURNALS))
+    words = _first_words(recipe, origin, lineage.locked_stages())
+    run._log("start", experiment=experiment, key=key, name=name, **words)
+    run._log("tags", values={f"dvc.stage.{stage}": "done"})
+    if patch:
+        run._journal.add_text(patch, f"{stage}.patch", "lineage")
     status = "FAILED"
     try:
-        yield
+        yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        if mlflow.active_run():
-            run._try(lambda: mlflow.end_run(status))
+        changed = lineage.changed_inputs(inputs, lineage.stage_inputs(address))
+        outputs = lineage.stage_outputs(address)
+        origin |= {"inputs": inputs, "changed_meanwhile": changed, "outputs": outputs}
+        text = json.dumps(origin, indent=2, ensure_ascii=False, default=str)
+        run._journal.add_text(text, f"{stage}.json", "lineage")
+        run._log("tainted", stage=stage, changed=changed)
+        run._end(status)
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def log_committed_run(commit: str, experiment: str, model: NameModel, root: Path) -> None:
+    """The run of a model that a commit has, made afterwards from what git and DVC hold of it.
 
+    Args:
+        commit: 40 hexadecimal digits.
+        experiment: The DVC experiment that the commit is; empty if it is none.
+        model: The commit's model.
+        root: A folder with the model file and the other outputs that its dvc.lock names.
 
-def open_store(experiment: str) -> None:
-    """Choose the store, and make it and the experiment where they do not exist yet."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    root = main_checkout()
-    database = root / "mlflow.db"
-    elsewhere = bool(os.environ.get("MLFLOW_TRACKING_URI"))
-    if not elsewhere and not database.exists():
-        print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
-    import mlflow
-
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    artifacts = None
-    if not elsewhere:
-        mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
-        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it; it is the user's to set
-        artifacts = (root / "mlartifacts").as_uri()
-    # Two processes that make the tables at the same time break each other.
-    with nullcontext() if elsewhere else FileLock(root / "mlflow.db.lock"):
-        if mlflow.get_experiment_by_name(experiment) is None:
-            mlflow.create_experiment(experiment, artifacts, VIEW)
-        mlflow.set_experiment(experiment)
-
-
-def find_run_of_model(model_path: Path) -> str | None:
-    """The id of the run that logged a model with this content."""
-    return _find_run(EXPERIMENT, f"tags.{MODEL_TAG} = '{file_sha256(model_path)}'")
-
-
-def _find_run(experiment: str, condition: str) -> str | None:
-    """The id of an experiment's latest run that meets a condition, in MLflow's words."""
-    import mlflow
-
-    found = mlflow.search_runs(
-        experiment_names=[experiment],
-        filter_string=condition,
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-        output_format="list",
+    Raises:
+        TrackingError: If MLflow fails; "nomosaurus sync" sends it then.
+    """
+    path = root / lineage.MODEL_FILE
+    sha256 = lineage.file_sha256(path)
+    stages = lineage.locked_stages(commit)
+    origin = {"stage": "train", "commit": commit, "dirty": False, "experiment": experiment}
+    run = ModelRun(Journal.start(main_checkout() / JOURNALS))
+    run._log(
+        "start",
+        experiment=EXPERIMENT,
+        key=sha256[:16],
+        name=_name(model.recipe, experiment or sha256[:4]),
+        time=int(lineage.git("show", "-s", "--format=%ct", commit)) * 1000,
+        **_first_words(model.recipe, origin, stages),
     )
-    return found[0].info.run_id if found else None
+    run.on_resume(0, model.histories[0])
+    run._log_model_and_outputs(path, stages, root)
+    if not run._end("FINISHED"):
+        raise TrackingError('MLflow failed; "nomosaurus sync" sends what is missing')
 
 
-def _log_missing_epochs(number: int, epochs: list[Epoch]) -> None:
-    """Log the epochs of a network as `on_epoch` does, but for those that the run has."""
-    import mlflow
-    from mlflow.entities import Metric
-
-    client = mlflow.MlflowClient()
-    run_id = mlflow.active_run().info.run_id
-    key = next(iter(_losses(number, epochs[0])))
-    logged = {point.step for point in client.get_metric_history(run_id, key)}
-    now = int(time.time() * 1000)
-    metrics = [
-        Metric(name, value, now, epoch.number)
-        for epoch in epochs
-        if epoch.number not in logged
-        for name, value in _losses(number, epoch).items()
-    ]
-    for start in range(0, len(metrics), 1000):  # the most that a server takes at once
-        client.log_batch(run_id, metrics[start : start + 1000])
-
-
-def _losses(number: int, epoch: Epoch) -> dict[str, float]:
-    return {
-        f"train_nats/{number + 1}": epoch.train_nats,
-        f"validation_nats/{number + 1}": epoch.validation_nats,
-    }
-
-
-def _shape(recipe: Recipe) -> str:
-    return f"{recipe.model.members}x {recipe.model.cell}-{recipe.model.hidden_size}"
-
-
-def _start_run(stage: str, recipe: Recipe, name: str = "") -> None:
-    import mlflow
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource
-
+def _first_words(
+    recipe: Recipe, origin: Mapping[str, Any], stages: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a new run begins with: tags, params, and the data with its hashes."""
     params = {"seed": str(recipe.seed)}
     for section in ("data", "model", "train"):
         params |= _flat(section, getattr(recipe, section).model_dump())
-    digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_OUTPUTS)
-    experiment = os.environ.get("DVC_EXP_NAME", "")
+    commit = origin["commit"]
     tags = {
         "git.commit": commit,
-        "git.dirty": str(bool(changed)).lower(),
+        "git.dirty": str(origin["dirty"]).lower() if commit else "",
         "mlflow.source.git.commit": commit,
-        "dvc.experiment": experiment,
-        f"dvc.stage.{stage}": "done",
+        "mlflow.source.name": f"pipeline/{origin['stage']}.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        "dvc.experiment": origin["experiment"],
         "nomosaurus.version": __version__,
     }
-    mlflow.start_run(
-        run_name=experiment or name or f"{_shape(recipe)}-{commit[:7] or 'nogit'}-{digest[:4]}",
-        tags={name: value for name, value in tags.items() if value},
-    )
-    mlflow.log_params(params)
-    for context, path, digest in _dvc_datasets():
-        source = LocalArtifactDatasetSource(path)
-        mlflow.log_input(MetaDataset(source, path, digest), context=context)
+    return {
+        "tags": {name: value for name, value in tags.items() if value},
+        "params": params,
+        "inputs": _datasets(stages),
+    }
+
+
+def _datasets(stages: Mapping[str, Any]) -> list[list[str]]:
+    """The list and the prepared data, by the stages in dvc.lock: context, path, DVC's MD5."""
+    stage = stages.get("prepare", {})
+    return [
+        [context, path, md5]
+        for context, key in (("list", "deps"), ("prepared", "outs"))
+        for path, md5 in lineage.hashes(stage.get(key, [])).items()
+        if not path.startswith(("pipeline/", "src/", "metrics/"))
+    ]
+
+
+def _name(recipe: Recipe, tail: str) -> str:
+    """A run's name: the networks, the list, and what tells it from others like it."""
+    model = recipe.model
+    parts = [model.cell, str(model.hidden_size)]
+    parts += [f"{model.num_layers}layers"] if model.num_layers > 1 else []
+    parts += [f"{model.members}nets"] if model.members > 1 else []
+    return "-".join([*parts, Path(recipe.data.path).stem[:24], tail])
+
+
+def _tail(digest: str) -> str:
+    """The experiment's name, or where it is none, four digits of what the run follows from."""
+    return os.environ.get("DVC_EXP_NAME") or digest[:4]
+
+
+def _key(fingerprint: str) -> str:
+    """Of a training and of where it runs: on another machine the same one is another run."""
+    place = f"{fingerprint} {platform.node()} {main_checkout()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may have no such thing
+        return ""
 
 
 def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -380,31 +374,16 @@ def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
     return {f"{section}.{key}": str(value) for key, value in values.items()}
 
 
-def _dvc_datasets() -> list[tuple[str, str, str]]:
-    """The list and the prepared data, by dvc.lock: context, path, DVC's MD5."""
-    stage = _dvc_lock().get("prepare", {})
-    return [
-        (context, entry["path"], entry["md5"])
-        for context, key in (("list", "deps"), ("prepared", "outs"))
-        for entry in stage.get(key, [])
-        if not entry["path"].startswith(("pipeline/", "src/", "metrics/"))
-    ]
+def _table(path: str) -> dict[str, str]:
+    return {"path": path, "type": "table"}
 
 
-def _dvc_lock() -> dict[str, dict[str, Any]]:
-    """The stages in dvc.lock; none where there is no such file, as outside of DVC."""
-    try:
-        lock = YAML(typ="safe", pure=True).load(Path("dvc.lock").read_text(encoding="utf-8"))
-        return lock["stages"]
-    except (OSError, YAMLError, KeyError, TypeError):
-        return {}
-
-
-def _git(*arguments: str) -> str:
-    try:
-        result = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return result.stdout.strip()
+def _figures(metrics: Mapping[str, float | None]) -> str:
+    """The headline figures as a table in Markdown."""
+    rows = ["| | value | 95 % interval |", "|---|---|---|"]
+    for key, label in HEADLINES.items():
+        if metrics.get(key) is not None:
+            low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+            interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
+            rows.append(f"| {label} | {metrics[key]:.3f} | {interval} |")
+    return "\n".join(rows)

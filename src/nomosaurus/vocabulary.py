@@ -1,14 +1,14 @@
-"""Characters to ids to one-hot vectors, and back.
+"""Characters to ids to one-hot vectors, and back; categories to ids.
 
 A character is an extended grapheme cluster (Unicode Standard Annex 29): what a
 reader sees as one letter, however many code points it takes.
 """
 
-# T characters of a name, V vocabulary (boundary included)
+# T characters of a name, V vocabulary (boundary included), N names, C categories
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,23 +30,28 @@ def characters(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters of the training names.
+    """The characters of the training names, and their categories if the list has any.
 
     Attributes:
         characters: Sorted by code point; `characters[i]` has the id i + 1.
         unknown_mass: The probability kept for a character never seen, at each step.
+        categories: Sorted by code point; `categories[i]` has the id i. Empty without
+            data.condition.
     """
 
     characters: tuple[str, ...]
     unknown_mass: float
+    categories: tuple[str, ...] = ()
 
     @classmethod
-    def from_names(cls, names: Iterable[str]) -> "Vocabulary":
-        """Collect the characters of `names`, the training names alone.
+    def from_names(
+        cls, names: Sequence[str], categories: Mapping[str, str] | None = None
+    ) -> "Vocabulary":
+        """Collect the characters and categories of `names`, the training names alone.
 
-        `unknown_mass` is the Good-Turing estimate (Good 1953): the number of
-        characters seen exactly once, or 1 if there is none, over the number of
-        events (characters and ends) plus 1.
+        `categories` has the category of each name, or of none. `unknown_mass` is the
+        Good-Turing estimate (Good 1953): the number of characters seen exactly once, or 1 if
+        there is none, over the number of events (characters and ends) plus 1.
         """
         counts: Counter[str] = Counter()
         events = 0
@@ -55,7 +60,9 @@ class Vocabulary:
             counts.update(found)
             events += len(found) + 1
         singletons = sum(count == 1 for count in counts.values())
-        return cls(tuple(sorted(counts)), max(singletons, 1) / (events + 1))
+        unknown_mass = max(singletons, 1) / (events + 1)
+        of_names = {categories[name] for name in names} if categories else ()
+        return cls(tuple(sorted(counts)), unknown_mass, tuple(sorted(of_names)))
 
     @property
     def size(self) -> int:
@@ -66,6 +73,11 @@ class Vocabulary:
     def unknown_id(self) -> int:
         """The id of any character outside the vocabulary: V, one past the last."""
         return self.size
+
+    @property
+    def num_categories(self) -> int:
+        """C; also the id of a category that no training name has, or that is not given."""
+        return len(self.categories)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -81,6 +93,13 @@ class Vocabulary:
     def id_type(self) -> np.dtype:
         """The smallest unsigned type that holds every id, the unknown one included."""
         return np.min_scalar_type(self.unknown_id)
+
+    def encode_categories(self, categories: Iterable[str | None]) -> np.ndarray:
+        """Ids of the categories of names, shape (N,), of the smallest unsigned type; None is C."""
+        known = {category: i for i, category in enumerate(self.categories)}
+        unknown = self.num_categories
+        ids = [known.get(category, unknown) for category in categories]
+        return np.array(ids, dtype=np.min_scalar_type(unknown))
 
     def unknown_nats(self, known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         """What the unknown event adds to the negative log-likelihood of names, in nats.
