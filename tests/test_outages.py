@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import psutil
 import pytest
 from conftest import REPOSITORY
 from ruamel.yaml import YAML
+from servers import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,12 +27,6 @@ pytestmark = [
 
 OUTPUTS = ("models/model.safetensors", "metrics/train.json", "plots/learning_curve.csv")
 EPOCHS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
