@@ -41,7 +41,8 @@ ui: $(READY) ## Serve the MLflow UI on this project's store, on port 5000 (PORT=
 			--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}";; esac
 
 serve: PORT = 5001
-serve: $(READY) ## Answer requests for names and scores with the champion, on port 5001 (PORT=n for another)
+serve: WORKERS = 1
+serve: $(READY) ## Answer requests for names and scores with the champion, on port 5001 (PORT=n, WORKERS=n)
 	@printf '%s\n' 'This serves the champion, which "$(BIN)/nomosaurus promote" chooses; Ctrl-C ends it.' \
 		'Once it runs, ask it for five names, or for the scores of two:' \
 		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [], \"params\": {\"n\": 5, \"new\": true}}'" \
@@ -50,7 +51,7 @@ serve: $(READY) ## Answer requests for names and scores with the champion, on po
 		MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
 		MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 		$(BIN)/mlflow models serve --model-uri "models:/$(CHAMPION)@champion" --env-manager local \
-		--host 127.0.0.1 --port $(PORT)
+		--host 127.0.0.1 --port $(PORT) --workers $(WORKERS)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,11 +41,12 @@ def process(
         try:
             yield started
         finally:
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(started.pid, signal.SIGTERM)  # its own group: nothing else is in it
             try:
-                os.killpg(started.pid, signal.SIGTERM)
                 started.wait(15)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                started.kill()
+            except subprocess.TimeoutExpired:
+                os.killpg(started.pid, signal.SIGKILL)
                 started.wait()
 
 
@@ -70,6 +71,8 @@ def mlflow_server(backend: str, folder: Path, **environment: str) -> Iterator[st
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "bucket")]
     command += ["--host", "127.0.0.1", "--port", str(port)]
+    # Of MLflow's background jobs none is ours, and they are eight processes.
+    environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with process(command, log, environment) as server:
         wait_for(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}"

@@ -169,6 +169,33 @@ def test_models_with_other_characters_are_compared_on_the_same_names():
     assert comparison.champion == pytest.approx(costs.sum() / (as_unknown.lengths + 1).sum())
 
 
+def test_a_category_is_given_to_both_models_or_to_neither():
+    kinds = dict.fromkeys(NAMES, "long") | {"ana": "short", "abel": "short"}
+    knows, wider = make_model(NAMES, kinds), make_model(NAMES, kinds | {"lena": "odd"})
+    ignores = make_model()
+    names = ["anna", "ela"] * 6
+    given = {"anna": "short", "ela": "long"}
+    test = EncodedNames.from_names(names, knows.vocabulary, given)
+    chars = (test.lengths + 1).sum()
+
+    def cost(model, categories):
+        return (
+            model.nats(EncodedNames.from_names(names, model.vocabulary, categories)).sum() / chars
+        )
+
+    assert cost(knows, given) != pytest.approx(cost(knows, None))
+    assert compare(knows, ignores, test, 200, 1).challenger == pytest.approx(cost(knows, None))
+    both = compare(knows, wider, test, 200, 1)
+    assert both.challenger == pytest.approx(cost(knows, given))
+    assert both.champion == pytest.approx(cost(wider, given))
+    # A category that only one of them knows.
+    odd = {"anna": "odd", "ela": "long"}
+    test = EncodedNames.from_names(names, wider.vocabulary, odd)
+    one = compare(wider, knows, test, 200, 1)
+    assert one.challenger == pytest.approx(cost(wider, {"ela": "long"}))
+    assert one.champion == pytest.approx(cost(knows, {"ela": "long"}))
+
+
 def test_names_are_decoded_with_a_mark_for_each_unknown_character():
     vocabulary = Vocabulary.from_names(["ab"])
     names = ["ba", "xab", ""]

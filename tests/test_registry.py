@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from nomosaurus import tracking
 from nomosaurus.cli import app
 from nomosaurus.dataset import EncodedNames, Prepared, save_prepared
-from nomosaurus.errors import RegistryError
+from nomosaurus.errors import RegistryError, TrackingError
 from nomosaurus.lineage import file_sha256
 from nomosaurus.model_file import save_model
 from nomosaurus.params import load_params
@@ -359,5 +359,5 @@ def test_a_store_that_is_down_is_one_line(tmp_path, monkeypatch):
     import mlflow
 
     mlflow.set_tracking_uri("http://127.0.0.1:9")
-    with pytest.raises(RegistryError, match=r"^MLflow failed: .+$"):
+    with pytest.raises(TrackingError, match=r"^MLflow failed \(.+\)$"):
         Registry("nomosaurus")

@@ -136,8 +136,12 @@ class Verdict:
 
     def as_markdown(self) -> str:
         """For a pull request: the verdict, and a row a rule."""
+
+        def cell(text: str) -> str:
+            return text.replace("|", "\\|")
+
         rows = [
-            f"| {check.rule} | {'passed' if check.passed else '**failed**'} | {check.found} |"
+            f"| {check.rule} | {'passed' if check.passed else '**failed**'} | {cell(check.found)} |"
             for check in self.checks
         ]
         lines = [
@@ -251,6 +255,8 @@ def compare(
 ) -> Comparison:
     """Both models on the same test names, by a paired bootstrap over names.
 
+    A name's category is given to both models or, where one does not know it, to neither.
+
     Args:
         challenger: Whose vocabulary `test` is encoded with.
         champion: A character that the challenger's vocabulary lacks is unknown to it too.
@@ -258,11 +264,18 @@ def compare(
         num_samples: Bootstrap samples.
         seed: Start of the bootstrap.
     """
-    theirs = test
-    if champion.vocabulary != challenger.vocabulary:
-        names = decoded(test, challenger.vocabulary)
-        theirs = EncodedNames.from_names(names, champion.vocabulary)
-    challenger_nats, champion_nats = challenger.nats(test), champion.nats(theirs)  # (N,)
+    names = decoded(test, challenger.vocabulary)
+    known = dict(enumerate(challenger.vocabulary.categories))
+    both = set(known.values()) & set(champion.vocabulary.categories)
+    categories = {
+        name: known[i]
+        for name, i in zip(names, test.categories.tolist(), strict=True)
+        if known.get(i) in both
+    }
+    challenger_nats, champion_nats = (
+        model.nats(EncodedNames.from_names(names, model.vocabulary, categories))
+        for model in (challenger, champion)
+    )  # (N,) each
     chars = test.lengths + 1
     (gain,) = bootstrap_ratios((champion_nats - challenger_nats)[None], chars, num_samples, seed)
     return Comparison(

@@ -2,14 +2,12 @@
 
 The alias `champion` is the version that is served, `challenger` the one that was judged last.
 MLflow keeps no history of an alias, so each promotion and each rollback leaves a tag on the
-registered model, and a line in promotions.jsonl for git; docs/decisions/0006-champions.md says
+registered model, and a line in promotions.jsonl for git; docs/decisions/0008-champions.md says
 why both.
 """
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from nomosaurus.dataset import load_split, load_vocabulary
-from nomosaurus.errors import ArtifactError, NomosaurusError, RegistryError
+from nomosaurus.errors import ArtifactError, RegistryError
 from nomosaurus.files import main_checkout, write_text
 from nomosaurus.lineage import file_sha256
 from nomosaurus.model import NameModel
@@ -35,7 +33,15 @@ from nomosaurus.promotion import (
     names_sha256,
     num_learnt,
 )
-from nomosaurus.store import MODEL_TAG, find_run_of_model, open_store, with_commit
+from nomosaurus.store import (
+    MODEL_TAG,
+    TAINTED_TAG,
+    failures_in_one_line,
+    find_run_of_model,
+    one_at_a_time,
+    open_store,
+    with_commit,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -79,13 +85,14 @@ class Registry:
     """A registered model, in the store that the stages track in.
 
     Raises:
-        RegistryError: From every method, if the store fails or does not have what is asked for.
+        RegistryError: From every method, if the store does not have what is asked for.
+        TrackingError: From every method, if the store fails.
     """
 
     def __init__(self, name: str) -> None:
         """Open the store."""
         self.name = name
-        with _one_line():
+        with failures_in_one_line():
             open_store()
             from mlflow import MlflowClient
 
@@ -93,13 +100,13 @@ class Registry:
 
     def register(self, model_path: Path, test_sha256: str) -> Challenger:
         """The version of this model, made from its run if there is none; it is the challenger."""
-        with _one_line():
+        with failures_in_one_line(), one_at_a_time():
             sha256 = file_sha256(model_path)
             run = find_run_of_model(sha256)
             if run is None:
                 raise RegistryError(
-                    f"{model_path} has no run in this MLflow store; "
-                    'run "dvc repro --force evaluate", which makes one'
+                    f'{model_path} has no run in this MLflow store; "nomosaurus sync" sends one '
+                    'that was missed, "nomosaurus backfill" makes one for a committed model'
                 )
             run = with_commit(run)
             if not self._client.search_registered_models(f"name = '{self.name}'"):
@@ -114,11 +121,10 @@ class Registry:
                 self._client.set_model_version_tag(self.name, number, COMMIT_TAG, commit)
                 self._client.set_registered_model_alias(self.name, CHALLENGER, number)
             tags = run.data.tags
-            tainted = tags.get("tainted", "")
             return Challenger(
                 self._version(number),
                 dirty=tags.get("git.dirty") == "true",
-                tainted="" if tainted == "false" else tainted,
+                tainted="; ".join(tags.get(TAINTED_TAG, "").splitlines()),
                 figures=run.data.metrics,
             )
 
@@ -134,7 +140,7 @@ class Registry:
 
     def champion(self) -> Version | None:
         """Who is champion, if anyone."""
-        with _one_line():
+        with failures_in_one_line():
             number = self._champion_number()
             return None if number is None else self._version(number)
 
@@ -142,7 +148,7 @@ class Registry:
         """A version's model, from MLflow's artifacts; its content is checked."""
         import mlflow
 
-        with _one_line(), tempfile.TemporaryDirectory() as folder:
+        with failures_in_one_line(), tempfile.TemporaryDirectory() as folder:
             uri = f"models:/{self.name}/{version.number}/artifacts"
             downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
             path = next(iter(downloaded.rglob("*.safetensors")), None)
@@ -156,7 +162,7 @@ class Registry:
     def crown(self, verdict: Verdict) -> Event:
         """Make the challenger of a verdict the champion."""
         former = verdict.champion.number if verdict.champion else None
-        with _one_line():
+        with failures_in_one_line(), one_at_a_time():
             if self._champion_number() != former:
                 raise RegistryError(
                     f"{self.name} got another champion while this one was judged; run it again"
@@ -168,7 +174,7 @@ class Registry:
 
     def roll_back(self) -> Event:
         """Make the former champion the champion again; what was rolled back does not count."""
-        with _one_line():
+        with failures_in_one_line(), one_at_a_time():
             now = self._champion_number()
             reign = _reign(self.events())
             if reign and reign[-1] == now:
@@ -180,7 +186,7 @@ class Registry:
 
     def events(self) -> list[Event]:
         """Every change of champion, the oldest first."""
-        with _one_line():
+        with failures_in_one_line():
             tags = self._model().tags
             return [Event(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(EVENT)]
 
@@ -234,7 +240,8 @@ def promote(
             compared on those of `prepared`.
 
     Raises:
-        RegistryError: If the store fails or does not have what is needed.
+        RegistryError: If the store does not have what is needed.
+        TrackingError: If it fails.
         ArtifactError: If the prepared data are not those of the model.
     """
     model = load_model(model_path)
@@ -242,7 +249,7 @@ def promote(
     if load_vocabulary(prepared) != model.vocabulary:
         raise ArtifactError(f'{prepared} is not what {model_path} learnt from; run "dvc repro"')
     names = decoded(test, model.vocabulary)
-    with _one_at_a_time():
+    with _one_promotion():
         registry = Registry(params.promote.registered_model)
         challenger = registry.register(model_path, names_sha256(names))
         champion = registry.champion()
@@ -270,9 +277,10 @@ def roll_back(name: str, log: Path) -> Event:
     """Make the former champion the champion again.
 
     Raises:
-        RegistryError: If there is none, or the store fails.
+        RegistryError: If there is none.
+        TrackingError: If the store fails.
     """
-    with _one_at_a_time():
+    with _one_promotion():
         registry = Registry(name)
         event = registry.roll_back()
         write_log(log, registry.events())
@@ -286,17 +294,5 @@ def write_log(path: Path, events: list[Event]) -> None:
     write_text(path, "\n".join([*lines, *fresh]) + "\n")
 
 
-def _one_at_a_time() -> FileLock:
+def _one_promotion() -> FileLock:
     return FileLock(main_checkout() / "mlflow.db.promotion.lock")
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Whatever a store may do is one line to the person who asked."""
-    try:
-        yield
-    except NomosaurusError:
-        raise
-    except Exception as error:
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RegistryError(f"MLflow failed: {problem}") from error
