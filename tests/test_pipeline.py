@@ -344,6 +344,8 @@ def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
     set_params(project, data__path="small.csv", data__condition="clade")
     assert stages_run(project) == STAGES
     assert json.loads((project / "metrics/prepare.json").read_text())["categories"] == 6
+    figures = json.loads((project / "metrics/evaluate.json").read_text())
+    assert figures["condition_gain_nats_low"] < figures["condition_gain_nats_high"]
     details = json.loads((project / "metrics/evaluate_details.json").read_text())
     gain = details["figures"]["condition_gain_nats"]
     assert gain["low"] < gain["value"] < gain["high"]

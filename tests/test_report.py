@@ -13,7 +13,8 @@ import pytest
 from conftest import REPOSITORY, make_model, params_with
 from ruamel.yaml import YAML
 
-from nomosaurus.report import BESIDE_OTHERS, DESCRIPTIONS, PICTURES, Figure, build_report, whiskers
+from nomosaurus.bootstrap import Estimate
+from nomosaurus.report import BESIDE_OTHERS, DESCRIPTIONS, PICTURES, build_report, whiskers
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -283,7 +284,7 @@ def test_equal_inputs_give_equal_bytes():
 
 
 def test_whiskers_keep_their_order_and_their_proportions():
-    figures = {key: Figure(**parts) for key, parts in FIGURES.items()}
+    figures = {key: Estimate(**parts) for key, parts in FIGURES.items()}
     model, networks, ngram = whiskers(figures)
     # From 7 to 17 with 6 % of 10 on either side: a width of 11.2 that begins at 6.4.
     assert model["low"] == round(100 * 0.6 / 11.2, 2)
@@ -293,7 +294,7 @@ def test_whiskers_keep_their_order_and_their_proportions():
 
 
 def test_a_single_value_has_its_place_in_the_middle():
-    same = Figure(5.0)
+    same = Estimate(5.0)
     keys = ("perplexity", "network_perplexity", "baseline_perplexity")
     assert [row["point"] for row in whiskers(dict.fromkeys(keys, same))] == [50.0] * 3
 

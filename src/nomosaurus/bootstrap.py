@@ -37,6 +37,12 @@ class Estimate:
             )
         )
 
+    def against(self, other: float) -> str:
+        """Where the interval lies: above a value, below, around it; unknown without one."""
+        if self.low is None or self.high is None:
+            return "unknown"
+        return "above" if self.low > other else "below" if self.high < other else "around"
+
 
 def resamples(num_names: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:
     """As many names drawn with replacement, R times: their rows, shape (N,)."""

@@ -45,7 +45,7 @@ class ArtifactError(NomosaurusError):
 
 
 class RegistryError(NomosaurusError):
-    """MLflow's model registry fails, or does not have what is asked for."""
+    """MLflow's model registry does not have what is asked for."""
 
 
 class DeviceError(NomosaurusError):

@@ -42,7 +42,7 @@ SIDES = ("model", "networks", "ngram", "forgetful", "unconditional")
 """Who a name may cost something; `event_costs` says what each is."""
 
 
-IN_SHORT = ("perplexity", "gain_nats")
+IN_SHORT = ("perplexity", "gain_nats", "condition_gain_nats")
 """The figures whose intervals stand in metrics/evaluate.json too."""
 
 
@@ -64,16 +64,15 @@ def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
         have categories, also the cost `unconditional` to the model that is not told a name's.
     """
     mixture, vocabulary = model.mixture, model.vocabulary
-    is_unknown = names.targets == vocabulary.unknown_id  # (P,)
-    unknown_nats = vocabulary.unknown_nats(~is_unknown, is_unknown)  # (P,)
+    unknown_nats = model.unknown_event_nats(names)  # (P,)
     weights = {
         "model": mixture.ngram_weight,
         "networks": NETWORKS_ALONE,
         "ngram": NGRAM_ALONE,
     }
     costs = {side: unknown_nats.copy() for side in weights}
-    confidence = np.empty(len(is_unknown))
-    likeliest = np.empty(len(is_unknown), dtype=np.int64)
+    confidence = np.empty(names.num_events)
+    likeliest = np.empty(names.num_events, dtype=np.int64)
     for places, targets, parts in mixture.event_parts(names):
         for side, weight in weights.items():
             costs[side][places] -= target_log_probs(parts, weight, targets)
@@ -87,10 +86,11 @@ def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
         untold = names.with_category(vocabulary.num_categories)
         costs["unconditional"] = unknown_nats - mixture.event_log_probs(untold)
         # Of a category that no training name has, only the sum over all categories is right.
-        is_strange = (names.categories == vocabulary.num_categories)[names.event_rows]  # (P,)
-        costs["model"][is_strange] = costs["unconditional"][is_strange]
-        untold_networks = unknown_nats - alone.event_log_probs(untold)
-        costs["networks"][is_strange] = untold_networks[is_strange]
+        strange = np.flatnonzero(names.categories == vocabulary.num_categories)
+        events = np.isin(names.event_rows, strange)  # (P,)
+        costs["model"][events] = costs["unconditional"][events]
+        untold_networks = alone.event_log_probs(names.select(strange))
+        costs["networks"][events] = unknown_nats[events] - untold_networks
     return pd.DataFrame(
         {
             "name": names.event_rows,

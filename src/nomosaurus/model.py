@@ -268,9 +268,12 @@ class NameModel:
 
     def event_nats(self, names: EncodedNames) -> np.ndarray:
         """Negative log-likelihood of each letter and end, unknown events included; shape (P,)."""
-        is_known = (names.targets < self.vocabulary.size).astype(float)  # (P,)
-        unknown = self.vocabulary.unknown_nats(is_known, 1 - is_known)  # (P,)
-        return unknown - self.mixture.event_log_probs(names)
+        return self.unknown_event_nats(names) - self.mixture.event_log_probs(names)
+
+    def unknown_event_nats(self, names: EncodedNames) -> np.ndarray:
+        """What the unknown event adds to the nats of each letter and end; shape (P,)."""
+        is_unknown = (names.targets == self.vocabulary.unknown_id).astype(float)  # (P,)
+        return self.vocabulary.unknown_nats(1 - is_unknown, is_unknown)
 
     def unknown_nats(self, names: EncodedNames) -> np.ndarray:
         """What the unknown event adds to the nats of each name; shape (N,)."""

@@ -19,6 +19,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from nomosaurus import __version__
+from nomosaurus.bootstrap import Estimate
 from nomosaurus.model import NameModel
 from nomosaurus.params import EvaluateParams, SampleParams
 
@@ -31,35 +32,8 @@ CHARACTERS_SHOWN = 100
 TOO_FEW = "too few names to tell"
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure as metrics/evaluate_details.json has it; None for what it does not have.
-
-    Attributes:
-        value: The figure itself.
-        low, high: Its 95 % interval.
-        floor: What it would be if drawn names were held-out ones, or by chance alone.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-
-    def map(self, function: Callable[[float], float]) -> "Figure":
-        """The same in another unit, by an increasing function."""
-        parts = (self.value, self.low, self.high, self.floor)
-        return Figure(*(None if part is None else function(part) for part in parts))
-
-    def against(self, other: float) -> str:
-        """Where the interval lies: above a value, below, around it; unknown without one."""
-        if self.low is None or self.high is None:
-            return "unknown"
-        return "above" if self.low > other else "below" if self.high < other else "around"
-
-
 Form = Callable[[float], str]
-Reading = Callable[[Figure, float | None], str]
+Reading = Callable[[Estimate, float | None], str]
 
 
 def _decimals(digits: int, value: float) -> str:
@@ -72,32 +46,32 @@ def _percent(value: float) -> str:
     return f"{_decimals(2 if rare else 1, 100 * value)} %"
 
 
-def _of_100(figure: Figure, beside: float | None) -> str:
+def _of_100(figure: Estimate, beside: float | None) -> str:
     return f"about {_decimals(0, 100 * figure.value)} of 100"
 
 
-def _of_10_000(what: str, figure: Figure, beside: float | None) -> str:
+def _of_10_000(what: str, figure: Estimate, beside: float | None) -> str:
     return f"{_decimals(0, 10_000 * figure.value)} of 10,000 draws {what}"
 
 
-def _repeats(k: int, figure: Figure, beside: float | None) -> str:
+def _repeats(k: int, figure: Estimate, beside: float | None) -> str:
     return f"{_decimals(0, k * (1 - figure.value))} of {k:,} repeat an earlier one"
 
 
-def _one_in(figure: Figure, beside: float | None) -> str:
+def _one_in(figure: Estimate, beside: float | None) -> str:
     if figure.value >= 0.1:
         return _of_100(figure, beside)
     return f"about one in {1 / figure.value:,.0f}" if figure.value else "next to none"
 
 
-def _share_saved(figure: Figure, beside: float | None) -> str:
+def _share_saved(figure: Estimate, beside: float | None) -> str:
     if not beside:
         return ""
     share = 1 - figure.value / beside
     return f"{_percent(abs(share))} {'below' if share >= 0 else 'above'} the n-gram’s"
 
 
-def _further(figure: Figure, beside: float | None) -> str:
+def _further(figure: Estimate, beside: float | None) -> str:
     # No verdict by the interval: it is of drawn names, and held-out ones have their chance too.
     if not beside:
         return ""
@@ -108,7 +82,7 @@ def _further(figure: Figure, beside: float | None) -> str:
     return f"{_percent(abs(share))} {how} the learnt names than real held-out names are"
 
 
-def _memorised(figure: Figure, beside: float | None) -> str:
+def _memorised(figure: Estimate, beside: float | None) -> str:
     times = f"a learnt name is {_decimals(1, figure.value)} times as likely as one never seen"
     return {
         "above": times,
@@ -118,21 +92,21 @@ def _memorised(figure: Figure, beside: float | None) -> str:
     }[figure.against(1.0)]
 
 
-def _against_0(words: Mapping[str, str], figure: Figure, beside: float | None) -> str:
+def _against_0(words: Mapping[str, str], figure: Estimate, beside: float | None) -> str:
     return words.get(figure.against(0.0), TOO_FEW)
 
 
-def _against_beside(words: Mapping[str, str], figure: Figure, beside: float | None) -> str:
+def _against_beside(words: Mapping[str, str], figure: Estimate, beside: float | None) -> str:
     return "" if beside is None else words.get(figure.against(beside), TOO_FEW)
 
 
-def _times_chance(figure: Figure, beside: float | None) -> str:
+def _times_chance(figure: Estimate, beside: float | None) -> str:
     return (
         f"{_decimals(1, figure.value / beside)} times what chance alone makes it" if beside else ""
     )
 
 
-def _nothing(figure: Figure, beside: float | None) -> str:
+def _nothing(figure: Estimate, beside: float | None) -> str:
     return ""
 
 
@@ -173,7 +147,7 @@ class Description:
         better: Which direction is good; empty where neither is.
         form: How its value is written.
         read: What to read from it, given the value beside it.
-        beside: What that value is of: the n-gram, or what `Figure.floor` says.
+        beside: What that value is of: the n-gram, or what `Estimate.floor` says.
         of_ngram: Makes it from the n-gram's perplexity; without it, it is the floor.
     """
 
@@ -453,7 +427,7 @@ def build_report(
         evaluate: How the figures were made.
         sample: How the names were drawn.
     """
-    figures = {key: Figure(**parts) for key, parts in details["figures"].items()}
+    figures = {key: Estimate(**parts) for key, parts in details["figures"].items()}
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -465,7 +439,7 @@ def build_report(
         list_file=Path(model.recipe.data.path).name,
         list_name=Path(model.recipe.data.path).stem,
         verdict=verdict(figures, prepared["names_test"]),
-        novelty=figures.get("novelty", Figure()).value,
+        novelty=figures.get("novelty", Estimate(None)).value,
         whiskers=whiskers(figures),
         names=shown.to_dict("records"),
         num_names=len(names),
@@ -491,7 +465,7 @@ def build_report(
     )
 
 
-def verdict(figures: Mapping[str, Figure], num_test: int) -> tuple[str, str]:
+def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
     """Whether the model beats the n-gram, in a sentence, and the figures that say so."""
     bits = figures["bits_per_char"].value
     ngram = log2(figures["baseline_perplexity"].value)
@@ -507,7 +481,7 @@ def verdict(figures: Mapping[str, Figure], num_test: int) -> tuple[str, str]:
             f"{facts}. With so few names the difference may be chance, and no interval is given.",
         )
     if place == "below":
-        gain = Figure(-gain.value, -gain.high, -gain.low)
+        gain = Estimate(-gain.value, -gain.high, -gain.low)
     interval = f"95 % interval {_interval(gain, _THREE)}"
     size = f"{_THREE(gain.value)} bits per character"
     return {
@@ -526,7 +500,7 @@ def verdict(figures: Mapping[str, Figure], num_test: int) -> tuple[str, str]:
     }[place]
 
 
-def whiskers(figures: Mapping[str, Figure]) -> list[dict[str, Any]]:
+def whiskers(figures: Mapping[str, Estimate]) -> list[dict[str, Any]]:
     """Perplexities with their intervals for a chart; places in per cent of its width."""
     shown = {
         "this model": figures["perplexity"],
@@ -554,7 +528,7 @@ def whiskers(figures: Mapping[str, Figure]) -> list[dict[str, Any]]:
 
 
 def figure_groups(
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Estimate],
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The rows of each table of figures: the known ones in their groups, then the others."""
     ngram = figures["baseline_perplexity"]
@@ -574,8 +548,8 @@ def figure_groups(
             yield title, rows
 
 
-def _row(key: str, figure: Figure, description: Description, ngram: Figure) -> dict[str, Any]:
-    beside = ngram.map(description.of_ngram) if description.of_ngram else Figure(figure.floor)
+def _row(key: str, figure: Estimate, description: Description, ngram: Estimate) -> dict[str, Any]:
+    beside = ngram.map(description.of_ngram) if description.of_ngram else Estimate(figure.floor)
     return {
         "key": key,
         "title": description.title,
@@ -590,7 +564,7 @@ def _row(key: str, figure: Figure, description: Description, ngram: Figure) -> d
     }
 
 
-def _interval(figure: Figure, form: Form) -> str:
+def _interval(figure: Estimate, form: Form) -> str:
     """Both ends; nothing without them, or if they are one, since no resampling moves a constant."""
     if figure.low is None or figure.high is None or figure.low == figure.high:
         return ""
@@ -598,7 +572,7 @@ def _interval(figure: Figure, form: Form) -> str:
 
 
 def _category_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {key: Figure(**row[key]) for key in ("nats_per_char", "condition_gain_nats")}
+    figures = {key: Estimate(**row[key]) for key in ("nats_per_char", "condition_gain_nats")}
     return {
         "category": row["category"],
         "names": row["names"],

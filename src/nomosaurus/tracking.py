@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from nomosaurus import __version__, lineage
 from nomosaurus.errors import TrackingError
-from nomosaurus.files import main_checkout, read_json
+from nomosaurus.files import main_checkout, read_json, read_name_table
 from nomosaurus.journal import Journal
 from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
@@ -110,7 +108,7 @@ class ModelRun(Watcher):
     def log_names(self, path: Path) -> None:
         """A table of names with their scores: as a file, as the UI's table, and the first ten."""
         self.log_files(path)
-        table = pd.read_csv(path, keep_default_na=False, dtype={"name": str})
+        table = read_name_table(path, made_by="sample")
         folder, name = path.parent.name, f"{path.stem}.json"
         self._log_text(table.to_json(orient="split", index=False), name, folder)
         self._log("tags", values={TABLE_TAG: json.dumps([_table(f"{folder}/{name}")])})
