@@ -126,6 +126,16 @@ def test_names_keep_their_distance_from_every_learnt_one(model):
     assert min(distance for _, distance in model.nearest(names)) == 3
 
 
+def test_a_distance_of_one_leaves_out_the_learnt_names_themselves():
+    # Every step: the end 0.5, a 0.3, b 0.2. So "ab" and "ba" come often, if they may.
+    fixed = with_fixed_logits(make_model(["ab", "ba"]), np.log([0.5, 0.3, 0.2]).tolist())
+    tally = Tally()
+    names = {name.name for name in fixed.stream(300, Request(min_distance=1), tally)}
+    assert not {"ab", "ba"} & names
+    assert {"aa", "bb", "a"} <= names
+    assert tally.left_out["too_near"] > 0
+
+
 def test_lengths_that_no_name_has_are_refused(model):
     with pytest.raises(SamplingError, match="min_length must be at most 12"):
         model.generate(1, Request(min_length=13))

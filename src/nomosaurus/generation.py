@@ -43,7 +43,7 @@ class Request:
         max_length: The most characters; 0 for as many as a name of the list may have.
         match: A regular expression that is found in every name; empty for any name.
         avoid: Names not wanted; in each, `*` stands for any characters.
-        min_distance: The fewest edits from every training name; 0 and 1 allow the nearest.
+        min_distance: The fewest edits from every training name; 0 for any.
         new: Leave out names that are on the list.
         unique: Leave out names that came before: drawn without replacement.
         given: The category of every name; over all categories if it is not given.

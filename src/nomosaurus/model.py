@@ -196,7 +196,7 @@ class NameModel:
         if name in seen:
             return "repeated"
         reason = wording.reason_against(name)
-        if reason is None and request.min_distance > 1:
+        if reason is None and request.min_distance > 0:
             ((_, distance),) = self.nearest([name])
             if distance < request.min_distance:
                 return "too_near"
