@@ -45,7 +45,7 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
         estimates = likelihoods(costs, values.evaluate.bootstrap_samples, values.seed)
         figures = flat(estimates, with_interval=estimates)
         write_json(metrics, figures)
-        cpu_seconds = sum(training.cpu_seconds for training in trainings)
+        cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)
         run.log_metrics(figures | {"cpu_seconds": cpu_seconds})
         run.log_files(metrics)
 

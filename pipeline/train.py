@@ -50,7 +50,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         write_json(metrics, summary)
         write_table(curve, learning_curve(histories))
         run.log_model(model)
-        cpu_seconds = sum(training.cpu_seconds for training in trainings)
+        cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)
         run.log_metrics(summary | {"cpu_seconds": cpu_seconds})
         run.log_files(metrics, curve)
 

@@ -47,6 +47,14 @@ def test_a_better_model_becomes_champion():
     )
 
 
+def test_the_label_names_what_is_missing():
+    assert decide(CHALLENGER, CHAMPION, gain(0.02, 0.05, 0.08), 0, RULES).label == "champion"
+    dirty = replace(CHALLENGER, dirty=True)
+    assert decide(dirty, CHAMPION, gain(-0.02, 0.05, 0.08), 0, RULES).label == (
+        "not promoted: lacks a clean commit, a gain above 0.01 nats per character"
+    )
+
+
 @pytest.mark.parametrize(
     "comparison",
     [

@@ -20,7 +20,7 @@ from nomosaurus.model_file import save_model
 from nomosaurus.params import load_params
 from nomosaurus.promotion import names_sha256
 from nomosaurus.registry import Event, Registry, promote, write_log
-from nomosaurus.store import MODEL_TAG, find_run_of_model
+from nomosaurus.store import MODEL_TAG, NOTE_TAG, find_run_of_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,6 +133,17 @@ def client(run, request):
         def versions(self):
             return mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
 
+        def page(self, number):
+            """A version's verdict and its description."""
+            version = mlflow.MlflowClient().get_model_version(name, str(number))
+            return version.tags["verdict"], version.description
+
+        def descriptions(self):
+            """That of the registered model, and that of the experiment."""
+            client = mlflow.MlflowClient()
+            experiment = client.get_experiment_by_name("nomosaurus")
+            return client.get_registered_model(name).description, experiment.tags[NOTE_TAG]
+
     return Client()
 
 
@@ -192,6 +203,94 @@ def test_the_gain_is_that_of_the_two_files(run):
     plain, best = (graded(grade).nats(test).sum() / chars for grade in ("plain", "best"))
     assert comparison["gain"]["value"] == pytest.approx(plain - best)
     assert comparison["names"] == len(TEST)
+
+
+def run_page(name: str) -> tuple[str, str]:
+    """The verdict and the description of a model's run."""
+    tags = find_run_of_model(file_sha256(Path(f"{name}.safetensors"))).data.tags
+    return tags["verdict"], tags[NOTE_TAG]
+
+
+def test_the_ui_says_who_is_champion_and_why_and_why_another_is_not(run, client, request):
+    name = request.node.originalname
+    for grade in ("plain", "better", "worse"):
+        promote_file(run, grade)
+    assert client.page(1)[0] == run_page("plain")[0] == "replaced by version 2"
+    assert client.page(1)[1].startswith("Replaced by version 2 (20")
+    assert "Champion (" not in client.page(1)[1]
+    assert "it is the first, and above the floors" in client.page(1)[1]
+    assert client.page(2)[0] == run_page("better")[0] == "champion"
+    assert "Judged beside version 1 at 20" in client.page(2)[1]
+    assert "| a gain above 0 nats per character | passed | against version 1" in client.page(2)[1]
+    label, page = client.page(3)
+    assert label == "not promoted: lacks a gain above 0 nats per character"
+    assert "Judged beside version 2 at 20" in page
+    assert "| a gain above 0 nats per character | **failed** | against version 2" in page
+    assert run_page("worse")[0] == label
+    for description in client.descriptions():
+        assert f"## Champion of {name}\n\n[Version 2](#/models/{name}/versions/2)" in description
+        assert "version 2 is the champion: against version 1 it saves" in description
+        assert "`make serve`" in description
+        assert "`nomosaurus promote --rollback`" in description
+
+
+def test_a_rollback_is_said_where_the_promotion_was(run, client):
+    for grade in ("plain", "better"):
+        promote_file(run, grade)
+    run("--rollback")
+    assert client.page(1)[0] == run_page("plain")[0] == "champion"
+    assert client.page(2)[0] == run_page("better")[0] == "rolled back to version 1"
+    assert "Rolled back to version 1 (20" in client.page(2)[1]
+    assert "### Promoted" in client.page(2)[1]
+    for description in client.descriptions():
+        assert "version 1 is the champion again, in place of version 2" in description
+    assert "against version 1 it saves" not in client.descriptions()[0]
+
+
+def test_a_champion_that_is_judged_again_is_champion_still(run, client):
+    promote_file(run, "plain")
+    before = client.page(1)
+    assert promote_file(run, "plain")[0] == 3
+    assert client.page(1) == before
+
+
+def test_without_a_champion_the_ui_says_so(run, client):
+    log_run("copying", FIGURES | {"novelty": 0.05})
+    promote_file(run, "copying")
+    assert client.page(1)[0] == "not promoted: lacks novelty at least 0.3"
+    assert all("There is none yet" in description for description in client.descriptions())
+
+
+def test_what_others_wrote_stays(run, client, request):
+    import mlflow
+
+    promote_file(run, "plain")
+    name = request.node.originalname
+    found = find_run_of_model(file_sha256(Path("plain.safetensors")))
+    note = "Mine\n\n" + found.data.tags[NOTE_TAG]
+    mlflow.MlflowClient().set_tag(found.info.run_id, NOTE_TAG, note)
+    mlflow.MlflowClient().update_registered_model(name, "Ours\n")
+    mlflow.MlflowClient().update_model_version(name, "1", "Theirs\n")
+    promote_file(run, "better")
+    assert run_page("plain")[1].startswith("Mine\n")
+    assert client.descriptions()[0].startswith("Ours\n")
+    assert client.page(1)[1].endswith("Theirs\n")
+    assert "Each run is one trained model" in client.descriptions()[1]
+
+
+def test_a_champion_whose_run_was_deleted_can_be_replaced(run, client):
+    import mlflow
+
+    promote_file(run, "plain")
+    deleted = find_run_of_model(file_sha256(Path("plain.safetensors"))).info.run_id
+    mlflow.MlflowClient().delete_run(deleted)
+    try:
+        assert promote_file(run, "better")[0] == 0
+        assert run("--rollback")[0] == 0
+    finally:
+        mlflow.MlflowClient().restore_run(deleted)
+    assert client.page(1)[0] == "champion"
+    assert "[Version 1]" in client.descriptions()[0]
 
 
 def test_rollback_goes_back_one_champion_at_a_time(run, client):

@@ -2,7 +2,6 @@ import hashlib
 import json
 import math
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 
@@ -10,17 +9,13 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, make_model, params_with
+from conftest import CHROMIUM_FLAGS, REPOSITORY, make_model, params_with
 from ruamel.yaml import YAML
 
 from nomosaurus.bootstrap import Estimate
 from nomosaurus.report import BESIDE_OTHERS, DESCRIPTIONS, PICTURES, build_report, whiskers
 
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--hide-scrollbars", "--allow-file-access-from-files"),
-]
+FLAGS = ["--hide-scrollbars", "--allow-file-access-from-files"]
 
 SVG = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 40">
 <rect id="a" width="90" height="40"/></svg>"""
@@ -299,16 +294,14 @@ def test_a_single_value_has_its_place_in_the_middle():
     assert [row["point"] for row in whiskers(dict.fromkeys(keys, same))] == [50.0] * 3
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    if not any(found):
-        pytest.skip("no chromium on this machine")
-    return next(path for path in found if path)
-
-
 def browse(chromium: str, folder, *arguments: str) -> str:
-    command = [chromium, *FLAGS, f"--user-data-dir={folder / 'profile'}", *arguments]
+    command = [
+        chromium,
+        *CHROMIUM_FLAGS,
+        *FLAGS,
+        f"--user-data-dir={folder / 'profile'}",
+        *arguments,
+    ]
     result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=120)
     return result.stdout
 

@@ -14,9 +14,11 @@ from nomosaurus import tracking
 from nomosaurus.lineage import dvc_md5, file_sha256
 from nomosaurus.model_file import save_model
 from nomosaurus.params import CrossvalidateParams
+from nomosaurus.promotion import FLOORS
 from nomosaurus.runs import recorded_runs
-from nomosaurus.store import with_section
+from nomosaurus.store import NOTE_TAG, with_section
 from nomosaurus.training import Epoch
+from nomosaurus.views import VIEW
 
 pytestmark = [
     pytest.mark.slow,
@@ -346,8 +348,8 @@ def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(traine
             run.log_names(table)
     (run,) = runs()
     assert json.loads(artifact(run, "samples/names.json")) == {
-        "columns": ["name", "log_prob"],
-        "data": [[name, -1.5] for name in names],
+        "columns": ["number", "name", "log_prob"],
+        "data": [[i, name, -1.5] for i, name in enumerate(names, start=1)],
     }
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [
         {"path": "samples/names.json", "type": "table"}
@@ -358,6 +360,33 @@ def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(traine
     assert "| perplexity | 4.500 | 4.000 to 5.000 |" in note
     assert note.count("## ") == 2
     assert "perplexity_low" not in run.data.metrics
+
+
+def test_a_figure_that_says_what_another_says_stands_in_the_files_alone(trained):
+    path, model = trained
+    found = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
+    found |= json.loads((REPOSITORY / "metrics/train.json").read_text("utf-8"))
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_metrics(found)
+    (run,) = runs()
+    logged = {key for key in run.data.metrics if not key.startswith(("curve/", "system/"))}
+    assert set(tracking.ONLY_IN_FILES) < set(found)
+    assert logged.isdisjoint(tracking.ONLY_IN_FILES)
+    assert logged < set(found)
+    assert len(logged) < 25
+    assert {"perplexity", *tracking.HEADLINES, *FLOORS} <= logged
+
+
+def test_a_new_experiment_says_what_it_shows_and_has_a_view_of_its_runs(store):
+    experiment = mlflow_store.open_store()
+    tags = mlflow_client().get_experiment(experiment).tags
+    assert f"(#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&" in tags[NOTE_TAG]
+    view = json.loads(tags[f"mlflow.sharedViewState.{VIEW}"])
+    assert f"[{view['name']}]" in tags[NOTE_TAG]
+    assert "tags.`verdict`" in json.loads(view["state"])["selectedColumns"]
+    mlflow_client().set_experiment_tag(experiment, NOTE_TAG, "mine")
+    mlflow_store.open_store()
+    assert mlflow_client().get_experiment(experiment).tags[NOTE_TAG] == "mine"
 
 
 def test_a_section_of_a_note_is_replaced_and_the_others_stay():

@@ -92,6 +92,7 @@ class Verdict:
         challenger, champion: The two versions; None where there is no champion yet.
         comparison: None where there is no champion, or nothing to compare.
         checks: All must have passed.
+        dry_run: Whether the champion stays as it is, whatever the verdict.
     """
 
     registered_model: str
@@ -99,6 +100,7 @@ class Verdict:
     champion: Version | None
     comparison: Comparison | None
     checks: list[Check]
+    dry_run: bool = False
 
     @property
     def promoted(self) -> bool:
@@ -113,7 +115,15 @@ class Verdict:
             failed = "; ".join(check.found for check in self.checks if not check.passed)
             return f"{name} is not promoted: {failed}"
         reason = self.checks[-1].found if self.champion else "it is the first, and above the floors"
-        return f"{name} is the champion: {reason}"
+        return f"{name} {'may become' if self.dry_run else 'is'} the champion: {reason}"
+
+    @property
+    def label(self) -> str:
+        """The verdict in a few words, for a column of a table."""
+        if self.promoted:
+            return "may become champion" if self.dry_run else "champion"
+        lacks = ", ".join(check.rule for check in self.checks if not check.passed)
+        return f"not promoted: lacks {lacks}"
 
     def __str__(self) -> str:
         lines = [
@@ -140,12 +150,15 @@ class Verdict:
         def cell(text: str) -> str:
             return text.replace("|", "\\|")
 
+        heading = "Not promoted"
+        if self.promoted:
+            heading = "To be promoted" if self.dry_run else "Promoted"
         rows = [
             f"| {check.rule} | {'passed' if check.passed else '**failed**'} | {cell(check.found)} |"
             for check in self.checks
         ]
         lines = [
-            f"### {'Promoted' if self.promoted else 'Not promoted'}",
+            f"### {heading}",
             "",
             f"{self.summary}.",
             "",

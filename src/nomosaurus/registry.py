@@ -7,8 +7,9 @@ why both.
 """
 
 import json
+import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +36,14 @@ from nomosaurus.promotion import (
 )
 from nomosaurus.store import (
     MODEL_TAG,
+    NOTE_TAG,
     TAINTED_TAG,
     failures_in_one_line,
     find_run_of_model,
     one_at_a_time,
     open_store,
     with_commit,
+    with_section,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +54,12 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 TEST_TAG = "test_sha256"
 COMMIT_TAG = "git.commit"
+VERDICT_TAG = "verdict"
+"""Of a version and of its run, in a few words: a column in the UI."""
+STATUS = r"^.* \([\d-]+ [\d:]+ UTC\)\.\n*"
+"""The line with the same words in the description of a version."""
+LONGEST_DESCRIPTION = 5000
+"""Characters; MLflow's tables take no more."""
 EVENT = "champion."
 """How the key of an event's tag begins; the time follows."""
 
@@ -93,7 +102,7 @@ class Registry:
         """Open the store."""
         self.name = name
         with failures_in_one_line():
-            open_store()
+            self._experiment_id = open_store()
             from mlflow import MlflowClient
 
             self._client = MlflowClient()
@@ -184,6 +193,87 @@ class Registry:
             why = f"version {reign[-1]} is the champion again, in place of version {now}"
             return self._move(self._version(reign[-1]), now, "rollback", why)
 
+    def show(self, verdict: Verdict) -> None:
+        """Say in the UI what was decided, on the pages of those whom it concerns."""
+        with failures_in_one_line(), one_at_a_time():
+            judged = verdict.challenger
+            beside = f" beside version {verdict.champion.number}" if verdict.champion else ""
+            account = f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}"
+            self._show_version(judged, verdict.label, account)
+            if verdict.promoted and verdict.champion and not verdict.dry_run:
+                self._show_version(verdict.champion, f"replaced by version {judged.number}")
+            self._show_champion()
+
+    def show_rollback(self, event: Event) -> None:
+        """Say in the UI who is champion again, and who is no longer."""
+        with failures_in_one_line(), one_at_a_time():
+            self._show_version(self._version(event.version), CHAMPION)
+            if event.former is not None:
+                words = f"rolled back to version {event.version}"
+                self._show_version(self._version(event.former), words)
+            self._show_champion()
+
+    def _show_version(self, version: Version, label: str, account: str = "") -> None:
+        """What became of a version: on its page and its run's, as a tag and in the description.
+
+        Args:
+            version: The version.
+            label: In a few words.
+            account: The verdict, in Markdown; without one, the last one stays.
+        """
+        number = str(version.number)
+        now = f"{label[0].upper()}{label[1:]} ({_now()})."
+        said = self._client.get_model_version(self.name, number).description or ""
+        # On top, and no heading: the list of versions shows how it begins, without Markdown.
+        text = f"{now}\n\n{re.sub(STATUS, '', said, flags=re.MULTILINE)}"
+        if account:
+            text = with_section(text, "Verdict", account)
+        self._client.update_model_version(self.name, number, text[:LONGEST_DESCRIPTION])
+        self._client.set_model_version_tag(self.name, number, VERDICT_TAG, label)
+        run = find_run_of_model(version.model_sha256)
+        if run:  # someone may have deleted it
+            self._client.set_tag(run.info.run_id, VERDICT_TAG, label)
+            link = f"[{self.name} version {number}](#/models/{self.name}/versions/{number})"
+            note = with_section(run.data.tags.get(NOTE_TAG, ""), "Promotion", f"{link}: {now}")
+            self._client.set_tag(run.info.run_id, NOTE_TAG, note)
+
+    def _show_champion(self) -> None:
+        """Who is champion and why, on the pages of the registered model and of the experiment."""
+        heading, text = f"Champion of {self.name}", self._champion_in_words()
+        note = with_section(self._model().description or "", heading, text)
+        self._client.update_registered_model(self.name, note)
+        tags = self._client.get_experiment(self._experiment_id).tags
+        note = with_section(tags.get(NOTE_TAG, ""), heading, text)
+        self._client.set_experiment_tag(self._experiment_id, NOTE_TAG, note)
+
+    def _champion_in_words(self) -> str:
+        champion = self.champion()
+        if champion is None:
+            return "There is none yet: no version has earned it. Each version's page says why."
+        number = champion.number
+        said = [f"[Version {number}](#/models/{self.name}/versions/{number})"]
+        run = find_run_of_model(champion.model_sha256)
+        if run:
+            address = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            said.append(f"run [{run.info.run_name}]({address})")
+            said += [
+                f"from `{used.dataset.name}` (MD5 {used.dataset.digest[:8]})"
+                for used in run.inputs.dataset_inputs
+                if any(tag.value == "list" for tag in used.tags)
+            ]
+        if champion.commit:
+            said.append(f"trained at commit {champion.commit[:7]}")
+        events = self.events()
+        why = f"{events[-1].why}." if events and events[-1].version == number else ""
+        return (
+            f"{', '.join(said)}.\n\n{why}\n\n"
+            "| in a checkout | |\n|---|---|\n"
+            "| `make serve` | serves the champion |\n"
+            "| `nomosaurus promote` | judges the checkout's model, by the section promote of "
+            "params.yaml: on the same test names, it must save more than chance |\n"
+            "| `nomosaurus promote --rollback` | goes back to the former champion |"
+        )
+
     def events(self) -> list[Event]:
         """Every change of champion, the oldest first."""
         with failures_in_one_line():
@@ -212,6 +302,10 @@ class Registry:
         return self._client.get_registered_model(self.name)
 
 
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _reign(events: list[Event]) -> list[int]:
     """The champions to go back to, the present one last: a rollback undoes a promotion."""
     reign: list[int] = []
@@ -227,7 +321,13 @@ def _reign(events: list[Event]) -> list[int]:
 
 
 def promote(
-    model_path: Path, prepared: Path, params: Params, log: Path, *, other_test: bool = False
+    model_path: Path,
+    prepared: Path,
+    params: Params,
+    log: Path,
+    *,
+    other_test: bool = False,
+    dry_run: bool = False,
 ) -> Verdict:
     """Register a model, judge it, and make it the champion if every rule holds.
 
@@ -238,6 +338,7 @@ def promote(
         log: The file that gets a line for each change of champion.
         other_test: Whether the champion may have been judged on other test names. It is
             compared on those of `prepared`.
+        dry_run: Whether to leave the champion as it is, whatever the verdict.
 
     Raises:
         RegistryError: If the store does not have what is needed.
@@ -267,10 +368,25 @@ def promote(
             params.promote,
             other_test=other_test,
         )
-        if verdict.promoted:
+        verdict = replace(verdict, dry_run=dry_run)
+        if verdict.promoted and not dry_run:
             registry.crown(verdict)
             write_log(log, registry.events())
+        if champion is None or champion.number != challenger.version.number:
+            registry.show(verdict)
     return verdict
+
+
+def has_champion(name: str) -> bool:
+    """Whether a registered model exists and has a champion.
+
+    Raises:
+        TrackingError: If the store fails.
+    """
+    registry = Registry(name)
+    with failures_in_one_line():
+        found = registry._client.search_registered_models(f"name = '{name}'")
+    return bool(found) and registry.champion() is not None
 
 
 def roll_back(name: str, log: Path) -> Event:
@@ -284,6 +400,7 @@ def roll_back(name: str, log: Path) -> Event:
         registry = Registry(name)
         event = registry.roll_back()
         write_log(log, registry.events())
+        registry.show_rollback(event)
     return event
 
 

@@ -23,6 +23,7 @@ from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.files import main_checkout
 from nomosaurus.journal import Journal
 from nomosaurus.servable import log_servable_model
+from nomosaurus.views import experiment_note, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +36,6 @@ MODEL_TAG = "model_sha256"
 MODEL_MD5_TAG = "model_md5"  # as in dvc.lock, which finds the run of a commit
 TAINTED_TAG = "tainted"
 NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
-VIEW = {"mlflow.experimentKind": "custom_model_development"}  # how the UI opens it
 SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -67,7 +67,9 @@ def open_store(experiment: str = EXPERIMENT) -> str:
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     with one_at_a_time():
         if mlflow.get_experiment_by_name(experiment) is None:
-            mlflow.create_experiment(experiment, artifacts, VIEW)
+            made = mlflow.create_experiment(experiment, artifacts, experiment_tags())
+            if experiment == EXPERIMENT:
+                mlflow.MlflowClient().set_experiment_tag(made, NOTE_TAG, experiment_note(made))
         return mlflow.set_experiment(experiment).experiment_id
 
 

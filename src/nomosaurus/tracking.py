@@ -45,6 +45,15 @@ HEADLINES = {
     "memory_gain_nats": "cost of forgetting a_{t-1}, nats per character",
     "novelty": "probability that a drawn name is not a training name",
 }
+ONLY_IN_FILES = (
+    *("bits_per_char", "novelty_at_10k", "uniqueness_at_1k"),
+    *("recall_at_1k", "recall_at_10k", "recall_at_100k", "js_1gram", "js_3gram"),
+    *("network_validation_nats", "ngram_validation_nats"),
+    *("ngram_order", "ngram_weight_short", "ngram_weight_long"),
+)
+"""Figures that say what another one says, in another unit, at another size or of a part. They
+stand in metrics/, which the run has too; a table of runs has a column for each metric, and a
+page of charts a chart."""
 NAMES_IN_NOTE = 10
 TABLE_TAG = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables, side by side
 
@@ -85,32 +94,40 @@ class ModelRun(Watcher):
         self._log("params", values=_flat(name, section.model_dump()))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
-        """Final figures; those that have no value are left out.
+        """Final figures that runs are compared by; those that have no value are left out.
 
-        Their intervals, key_low and key_high, go to the description only: a table of runs has
-        a column for each metric.
+        Their intervals, key_low and key_high, go to the description only.
         """
         bounds = {f"{key}{end}" for key in metrics for end in ("_low", "_high")}
         values = {
             key: float(value)
             for key, value in metrics.items()
-            if value is not None and key not in bounds
+            if value is not None and key not in bounds and key not in ONLY_IN_FILES
         }
         self._log("metrics", values=values, step=0)
         if bounds & metrics.keys():
             self._log("note", heading="On names it never saw", text=_figures(metrics))
 
     def log_files(self, *paths: Path) -> None:
-        """Files as artifacts, each under the name of its folder; at the top if it has none."""
+        """Files as artifacts, each under the name of its folder; at the top if it has none.
+
+        Pictures are at the top too: of several runs' artifacts, the UI shows only those there
+        side by side.
+        """
         for path in paths:
-            self._log_file(path, path.parent.name)
+            self._log_file(path, _folder(path))
 
     def log_names(self, path: Path) -> None:
-        """A table of names with their scores: as a file, as the UI's table, and the first ten."""
+        """A table of names with their scores: as a file, as the UI's table, and the first ten.
+
+        The UI sets several runs' tables side by side by their first column. Two models hardly
+        ever write the same name, so that is a number.
+        """
         self.log_files(path)
         table = read_name_table(path, made_by="sample")
         folder, name = path.parent.name, f"{path.stem}.json"
-        self._log_text(table.to_json(orient="split", index=False), name, folder)
+        numbered = table.set_axis(range(1, len(table) + 1)).reset_index(names="number")
+        self._log_text(numbered.to_json(orient="split", index=False), name, folder)
         self._log("tags", values={TABLE_TAG: json.dumps([_table(f"{folder}/{name}")])})
         self._log("note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE)))
 
@@ -153,7 +170,7 @@ class ModelRun(Watcher):
                 if out.parent.name == "samples":
                     self.log_names(root / out)
                 else:
-                    self._log_file(root / out, out.parent.name)
+                    self._log_file(root / out, _folder(out))
             self._log("tags", values={self._unless: "done before"})
             self._unless = ""
 
@@ -389,6 +406,11 @@ def _user() -> str:
 def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
     """A section of params.yaml as MLflow params: section.key, each value as text."""
     return {f"{section}.{key}": str(value) for key, value in values.items()}
+
+
+def _folder(path: Path) -> str:
+    """Where a file is among the artifacts."""
+    return "" if path.suffix == ".svg" else path.parent.name
 
 
 def _table(path: str) -> dict[str, str]:
