@@ -16,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
+from nomosaurus.ci import ci
 from nomosaurus.errors import ListError, one_line_errors
 from nomosaurus.files import read_json, read_name_table
 
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="Write new names like those of a list, and score names, with the network that "
     "`dvc repro` trained on the list.",
 )
+app.add_typer(ci, name="ci")
 
 ModelOption = Annotated[
     Path, typer.Option("--model", help="The model file; one file is the whole model.")
@@ -600,6 +602,19 @@ def backfill() -> None:
         print(f"{name}: {outcome}")
 
 
+@app.command()
+@one_line_errors()
+def relocate() -> None:
+    """After copying mlflow.db and mlartifacts: say in mlflow.db where they lie now.
+
+    Run it in the folder that holds both.
+    """
+    from nomosaurus.relocation import relocate as relocate_store
+
+    former, changed = relocate_store(Path())
+    print(f"{changed} addresses led to {former}" if changed else "all is in its place")
+
+
 NOT_PROMOTED = 3
 
 
@@ -616,6 +631,9 @@ def promote(
             help="Compare although the test names are not those that the champion was judged on, "
             "as when the list has grown. Both are judged on those of this checkout.",
         ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say the verdict, and leave the champion as it is.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     markdown: Annotated[
@@ -639,7 +657,7 @@ def promote(
       nomosaurus promote --markdown verdict.md
       nomosaurus promote --rollback
     """
-    if rollback and (markdown or other_test):
+    if rollback and (markdown or other_test or dry_run):
         raise typer.BadParameter("--rollback goes with --json alone")
     from torch import set_num_threads
 
@@ -654,7 +672,9 @@ def promote(
         print(event.as_json() if as_json else f"{params.promote.registered_model}: {event.why}")
         return
     set_num_threads(params.train.num_threads)
-    verdict = registry.promote(model, Path("data/prepared"), params, log, other_test=other_test)
+    verdict = registry.promote(
+        model, Path("data/prepared"), params, log, other_test=other_test, dry_run=dry_run
+    )
     print(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict)
     if markdown:
         write_text(markdown, verdict.as_markdown())

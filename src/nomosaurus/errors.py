@@ -56,6 +56,10 @@ class TrainingError(NomosaurusError):
     """Training cannot go on: the loss is no longer a number, or a process was ended."""
 
 
+class PipelineError(NomosaurusError):
+    """DVC or git cannot do what is asked for."""
+
+
 class TrackingError(NomosaurusError):
     """The MLflow store cannot be used, or has not what is asked for."""
 

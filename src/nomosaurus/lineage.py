@@ -118,15 +118,15 @@ def stage_inputs(stage: str) -> dict[str, Any]:
     Returns:
         The hash of each file, by its path, and the value of each param, by section.key.
     """
-    params = _read_yaml(_text(Path("params.yaml")))
+    params = read_yaml(_text(Path("params.yaml")))
     declared = _declared(stage)
     inputs: dict[str, Any] = {}
     for dep in declared.get("deps", []):
-        path = re.sub(r"\$\{([\w.]+)\}", lambda key: str(_value(params, key[1])), dep)
+        path = re.sub(r"\$\{([\w.]+)\}", lambda key: str(param_value(params, key[1])), dep)
         inputs[path] = dvc_md5(Path(path))
     for param in declared.get("params", []):
         if isinstance(param, str):
-            inputs[param] = _value(params, param)
+            inputs[param] = param_value(params, param)
         else:  # all of a file
             inputs |= {path: dvc_md5(Path(path)) for path in param}
     return inputs
@@ -147,10 +147,10 @@ def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return [name for name in names if before.get(name) != after.get(name)]
 
 
-def locked_stages(commit: str = "") -> dict[str, dict[str, Any]]:
-    """The stages in dvc.lock, here or at a commit; none where there is no such file."""
-    text = git("show", f"{commit}:dvc.lock") if commit else _text(Path("dvc.lock"))
-    return _read_yaml(text).get("stages", {})
+def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str, Any]]:
+    """The stages in dvc.lock, in a folder or at a commit; none where there is no such file."""
+    text = git("show", f"{commit}:dvc.lock") if commit else _text(folder / "dvc.lock")
+    return read_yaml(text).get("stages", {})
 
 
 def hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -180,10 +180,10 @@ def commit_of_model(md5: str) -> str:
     if not md5 or hashes(train.get("outs", [])).get(MODEL_FILE) != md5:
         return ""
     deps = hashes(prepare.get("deps", []) + train.get("deps", []))
-    params = _read_yaml(_text(Path("params.yaml")))
+    params = read_yaml(_text(Path("params.yaml")))
     locked = train.get("params", {}).get("params.yaml", {})
     is_same = all(dvc_md5(Path(path)) == locked_md5 for path, locked_md5 in deps.items()) and all(
-        _value(params, key) == value for key, value in locked.items()
+        param_value(params, key) == value for key, value in locked.items()
     )
     return commit if is_same else ""
 
@@ -195,11 +195,12 @@ def stage_address(stage: str) -> str:
 
 def _declared(stage: str) -> dict[str, Any]:
     file, _, name = stage.rpartition(":")
-    stages = _read_yaml(_text(Path(file or "dvc.yaml"))).get("stages", {})
+    stages = read_yaml(_text(Path(file or "dvc.yaml"))).get("stages", {})
     return stages.get(name.partition("@")[0], {})
 
 
-def _value(params: Any, key: str) -> Any:
+def param_value(params: Any, key: str) -> Any:
+    """The value of section.key; None where there is none."""
     for part in key.split("."):
         params = params.get(part) if isinstance(params, Mapping) else None
     return params
@@ -212,7 +213,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _read_yaml(text: str) -> dict[str, Any]:
+def read_yaml(text: str) -> dict[str, Any]:
+    """A mapping; empty if the text is none."""
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError:
