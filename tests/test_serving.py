@@ -27,7 +27,7 @@ pytestmark = [
 def address(tmp_path_factory):
     """`make serve` on a champion, in a checkout of its own."""
     root = tmp_path_factory.mktemp("a checkout")
-    for name in ("Makefile", "params.yaml", "requirements.lock"):
+    for name in ("Makefile", "params.yaml", "requirements.txt"):
         (root / name).write_bytes((REPOSITORY / name).read_bytes())
     (root / ".venv").symlink_to(sys.prefix)
     with pytest.MonkeyPatch.context() as patch:
