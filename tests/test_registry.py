@@ -392,6 +392,18 @@ def test_a_champion_that_came_meanwhile_is_not_overthrown_unseen(run, request):
         registry.crown(stale)
 
 
+def test_a_promotion_holds_though_the_pages_of_the_ui_cannot_be_written(run, monkeypatch, capsys):
+    def fail(*_):
+        raise TrackingError("the store is full")
+
+    monkeypatch.setattr(Registry, "show", fail)
+    params = load_params(Path("params.yaml"))
+    verdict = promote(Path("plain.safetensors"), Path("data/prepared"), params, Path("log.jsonl"))
+    assert verdict.promoted
+    assert "do not say so yet: the store is full" in capsys.readouterr().err
+    assert Path("log.jsonl").read_text().count("\n") >= 1
+
+
 def test_promotions_at_the_same_time_leave_one_history(run, client, request):
     names = ("plain", "better", "best")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}

@@ -8,7 +8,9 @@ why both.
 
 import json
 import re
+import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from nomosaurus.dataset import load_split, load_vocabulary
-from nomosaurus.errors import ArtifactError, RegistryError
+from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
 from nomosaurus.files import main_checkout, write_text
 from nomosaurus.lineage import file_sha256
 from nomosaurus.model import NameModel
@@ -373,7 +375,7 @@ def promote(
             registry.crown(verdict)
             write_log(log, registry.events())
         if champion is None or champion.number != challenger.version.number:
-            registry.show(verdict)
+            _or_warning(lambda: registry.show(verdict))
     return verdict
 
 
@@ -400,8 +402,16 @@ def roll_back(name: str, log: Path) -> Event:
         registry = Registry(name)
         event = registry.roll_back()
         write_log(log, registry.events())
-        registry.show_rollback(event)
+        _or_warning(lambda: registry.show_rollback(event))
     return event
+
+
+def _or_warning(show: Callable[[], None]) -> None:
+    """Write the UI's pages; what was decided holds, though the store fails at them."""
+    try:
+        show()
+    except TrackingError as error:
+        print(f"warning: the pages in the MLflow UI do not say so yet: {error}", file=sys.stderr)
 
 
 def write_log(path: Path, events: list[Event]) -> None:
