@@ -11,7 +11,10 @@ from nomosaurus.github import MARK, MOST_CHARACTERS, GitHubError, comment, cut, 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for gh is a script")
 
 COMMIT = "c" * 40
-GH = f"""#!{sys.executable}
+START = f"""#!/bin/sh
+exec "{sys.executable}" "$0.py" "$@"
+"""  # a path with a space in it cannot stand after #!
+GH = """
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
 with (here / "calls").open("a") as calls:
@@ -28,7 +31,8 @@ def gh(tmp_path, monkeypatch):
     """A stand-in for `gh`: answers what it is told to, and keeps what it was asked."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "gh").write_text(GH)
+    (folder / "gh.py").write_text(GH)
+    (folder / "gh").write_text(START)
     (folder / "gh").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
