@@ -18,15 +18,10 @@ from nomosaurus.model_file import load_model
 from nomosaurus.params import EvaluateParams
 from nomosaurus.promotion import compare, decoded, num_learnt
 
-OUTPUTS = (
-    "dvc.lock",
-    "models/model.safetensors",
-    "data/prepared",
-    "metrics",
-    "plots",
-    "samples",
-    "report.html",
-)
+COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
+"""What git keeps of what the pipeline writes."""
+OUTPUTS = (*COMMITTED, lineage.MODEL_FILE, "data/prepared", "report.html")
+"""All of it."""
 
 NO_COMMIT = "0" * 40
 """As git writes it."""

@@ -49,6 +49,15 @@ def stale(folder: Path = Path()) -> list[str]:
     return changed(status, stages, tracked, in_git)
 
 
+def outputs(stages: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of each file that the stages of a dvc.lock wrote."""
+    return {
+        path: md5
+        for stage in stages.values()
+        for path, md5 in hashes(stage.get("outs", [])).items()
+    }
+
+
 def changed(
     status: Mapping[str, Any],
     stages: Mapping[str, Any],
@@ -66,11 +75,7 @@ def changed(
         tracked: The hash of each file that a .dvc file stands for.
         in_git: Paths of the files that git has.
     """
-    made = {
-        path: md5
-        for stage in stages.values()
-        for path, md5 in hashes(stage.get("outs", [])).items()
-    }
+    made = outputs(stages)
     have_hash = made | dict(tracked)
     lines = []
     for stage, changes in status.items():

@@ -120,7 +120,7 @@ class Registry:
                     'that was missed, "nomosaurus backfill" makes one for a committed model'
                 )
             run = with_commit(run)
-            if not self._client.search_registered_models(f"name = '{self.name}'"):
+            if not self._is_registered():
                 self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(
                 f"name = '{self.name}' and tag.{MODEL_TAG} = '{sha256}'"
@@ -150,9 +150,9 @@ class Registry:
         return made.version
 
     def champion(self) -> Version | None:
-        """Who is champion, if anyone."""
+        """Who is champion, if anyone; nobody where the model was never registered."""
         with failures_in_one_line():
-            number = self._champion_number()
+            number = self._champion_number() if self._is_registered() else None
             return None if number is None else self._version(number)
 
     def load(self, version: Version) -> NameModel:
@@ -290,6 +290,9 @@ class Registry:
         self._client.set_registered_model_tag(self.name, f"{EVENT}{time[:26]}", event.as_json())
         return event
 
+    def _is_registered(self) -> bool:
+        return bool(self._client.search_registered_models(f"name = '{self.name}'"))
+
     def _champion_number(self) -> int | None:
         number = self._model().aliases.get(CHAMPION)
         return None if number is None else int(number)
@@ -377,18 +380,6 @@ def promote(
         if champion is None or champion.number != challenger.version.number:
             _or_warning(lambda: registry.show(verdict))
     return verdict
-
-
-def has_champion(name: str) -> bool:
-    """Whether a registered model exists and has a champion.
-
-    Raises:
-        TrackingError: If the store fails.
-    """
-    registry = Registry(name)
-    with failures_in_one_line():
-        found = registry._client.search_registered_models(f"name = '{name}'")
-    return bool(found) and registry.champion() is not None
 
 
 def roll_back(name: str, log: Path) -> Event:

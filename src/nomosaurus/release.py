@@ -7,7 +7,7 @@ from typing import Any
 
 from nomosaurus import __version__
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, read_name_table, read_output
+from nomosaurus.files import read_json, read_name_table, read_output, write_text
 from nomosaurus.lineage import (
     MODEL_FILE,
     changes,
@@ -18,6 +18,7 @@ from nomosaurus.lineage import (
     model_at,
     param_value,
 )
+from nomosaurus.lock import outputs
 from nomosaurus.model_card import Origin, build_card, build_notes
 from nomosaurus.model_file import load_model
 from nomosaurus.params import load_params
@@ -49,8 +50,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         ArtifactError: If an output is missing, or is not what dvc.lock says that this code, these
             data and these params gave, or if no commit holds these.
     """
-    for path, stage in MADE_BY.items():
-        read_output(Path(path), stage)
+    contents = {path: read_output(Path(path), stage) for path, stage in MADE_BY.items()}
     params = load_params(Path("params.yaml"))
     stages = locked_stages()
     if problem := why_not(stages, params.model_dump()):
@@ -61,7 +61,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
             "a release names the commit that it comes from, and what lies here is none: commit "
             "what git says has changed, then release"
         )
-    model_file = Path(MODEL_FILE).read_bytes()
+    model_file = contents[MODEL_FILE]
     prepared, trained, details = (
         read_json(Path(path), MADE_BY[path])
         for path in (
@@ -92,16 +92,15 @@ def write_release(folder: Path, repository: str) -> list[Path]:
     )
     published = {
         "model.safetensors": model_file,
-        "report.html": Path("report.html").read_bytes(),
+        "report.html": contents["report.html"],
         "MODEL_CARD.md": card.encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in published.items():
         (folder / name).write_bytes(content)
-    sums = checksums(published)
-    (folder / "SHA256SUMS").write_bytes(sums.encode())
+    write_text(folder / "SHA256SUMS", checksums(published))
     notes = build_notes(model_file, prepared, details, names, origin)
-    (folder / "NOTES.md").write_bytes(notes.encode())
+    write_text(folder / "NOTES.md", notes)
     return [folder / name for name in (*published, "SHA256SUMS", "NOTES.md")]
 
 
@@ -119,20 +118,16 @@ def why_not(stages: Mapping[str, Any], params: Mapping[str, Any]) -> str:
         stages: Those of dvc.lock.
         params: The whole of params.yaml.
     """
-    made = {
-        path: (stage, md5)
-        for stage, locked in stages.items()
-        for path, md5 in hashes(locked.get("outs", [])).items()
-    }
+    made = outputs(stages)
     for path, stage in MADE_BY.items():
         if path not in made:
             return f"dvc.lock does not have {path}, which the stage {stage} writes"
-        if dvc_md5(Path(path)) != made[path][1]:
+        if dvc_md5(Path(path)) != made[path]:
             return f"{path} is not the one that dvc.lock describes"
     for stage, locked in stages.items():
         for path, md5 in hashes(locked.get("deps", [])).items():
             if path in made:
-                if md5 != made[path][1]:
+                if md5 != made[path]:
                     return f"dvc.lock has what {stage} made of another {path}"
             elif dvc_md5(Path(path)) != md5:
                 return f"{path} has changed since {stage} ran"

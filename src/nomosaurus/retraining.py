@@ -1,8 +1,8 @@
 """Retraining: run the pipeline again, hold the new model against the champion, and propose it.
 
 A retraining works on a commit of its own, so that the run of the model names a commit with
-the very params that it was trained with. It leaves a folder with what a pull request needs; the one
-that opens it, `proposal`, has the right to write and runs none of this.
+the very params that it was trained with. It leaves a folder with what a pull request needs; what
+opens it, `github.propose`, has the right to write and runs none of this.
 """
 
 import re
@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from nomosaurus import lineage, registry
 from nomosaurus.change import Change
-from nomosaurus.checkouts import changed, run, run_elsewhere
+from nomosaurus.checkouts import COMMITTED, changed, run, run_elsewhere
 from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError
 from nomosaurus.files import replace_file, write_json, write_text
 from nomosaurus.lock import stale
@@ -26,11 +26,8 @@ from nomosaurus.store import failures_in_one_line, is_local, open_store
 
 PARAMS = Path("params.yaml")
 LOG = Path("promotions.jsonl")
-COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 BEFORE = Path(".before")
 """The checkout of the commit that the model before came from; git ignores it."""
-
-
 KEY = r"[a-z_]+(?:\.[a-z_]+)?"
 
 HOW_IT_WAS_CHECKED = """### How this was checked
@@ -185,7 +182,11 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     )
     change = changed(BEFORE, Path(), params.evaluate, params.seed)
     _forget_before()
-    return _keep(_told(verdict, note, change), folder, base, verdict, change)
+    came = _told(verdict, note, change)
+    write_json(folder / "verdict.json", verdict.as_dict())
+    write_text(folder / "change.json", change.as_json())
+    _bundle(base, came.branch or "retrained", folder / "commits.bundle")
+    return _keep(came, folder)
 
 
 def _find_champion(params: Params, base: str) -> str:
@@ -199,7 +200,7 @@ def _find_champion(params: Params, base: str) -> str:
     try:
         _forget_before()
         run_elsewhere(commit, BEFORE, store)
-        if registry.has_champion(params.promote.registered_model):
+        if registry.Registry(params.promote.registered_model).champion():
             return ""
         run("nomosaurus", "backfill", folder=BEFORE, environment=store, show=True)
         verdict = registry.promote(
@@ -231,24 +232,19 @@ def _told(verdict: Verdict, note: str, change: Change) -> Retraining:
     return Retraining("won", "\n".join(parts), title, branch)
 
 
-def _keep(
-    came: Retraining,
-    folder: Path,
-    base: str = "",
-    verdict: Verdict | None = None,
-    change: Change | None = None,
-) -> Retraining:
-    """Leave in the folder what the next steps read: the outcome last, when all else is there."""
+def _bundle(base: str, branch: str, file: Path) -> None:
+    """Name the commits since `base` a branch, and put them into a file, if there are any.
+
+    Whoever opens the pull request, or wants the model in spite of all, takes them from there.
+    """
+    run("git", "branch", "--force", branch)
+    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
+        run("git", "bundle", "create", str(file), f"{base}..{branch}")
+
+
+def _keep(came: Retraining, folder: Path) -> Retraining:
+    """Leave in the folder what came of it; the outcome last, when all else is there."""
     write_text(folder / "summary.md", came.summary)
-    if verdict and change:
-        write_json(folder / "verdict.json", verdict.as_dict())
-        write_text(folder / "change.json", change.as_json())
-        # Whoever opens the pull request, or wants the model in spite of all, takes it from here.
-        branch = came.branch or "retrained"
-        run("git", "branch", "--force", branch)
-        if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
-            bundle = str(folder / "commits.bundle")
-            run("git", "bundle", "create", bundle, f"{base}..{branch}")
     if came.outcome == "won":
         write_json(folder / "pull_request.json", {"branch": came.branch, "title": came.title})
     write_text(folder / "outcome", came.outcome + "\n")
