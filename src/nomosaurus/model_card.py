@@ -15,7 +15,7 @@ from typing import Any
 from nomosaurus.bootstrap import Estimate
 from nomosaurus.model import NameModel
 from nomosaurus.params import EvaluateParams, SampleParams
-from nomosaurus.report import figure_groups, verdict
+from nomosaurus.report import counted, figure_groups, verdict
 
 LICENCE = "MIT"
 
@@ -126,7 +126,7 @@ def build_card(
         f"interval is a percentile bootstrap over names, {evaluate.bootstrap_samples:,} samples; "
         "a gain is paired, both models on the same names.",
         "## Evaluation data",
-        f"{_count(prepared['names_test'], 'name')} of the same list, chosen by a keyed hash of "
+        f"{counted(prepared['names_test'], 'name')} of the same list, chosen by a keyed hash of "
         "each name. They were read once, after training; no setting was chosen on them.",
         "## Training data",
         _list(_data(model, prepared, origin)),
@@ -137,7 +137,7 @@ def build_card(
         "## Quantitative analyses",
         *_tables(figures),
         "## Ethical considerations",
-        f"- The file holds the {_count(prepared['names_train'], 'training name')} in the clear, "
+        f"- The file holds the {counted(prepared['names_train'], 'training name')} in the clear, "
         f"and keyed hashes of all {prepared['names_kept']:,}: who has it can read the ones and "
         "test for the others. A model of a private list is as private as the list.\n"
         "- What the list leans to, leaves out or has wrong, the model leans to as well.\n"
@@ -230,8 +230,8 @@ def _details(
     network = model.recipe.model
     md5 = hashlib.md5(model_file).hexdigest()
     yield (
-        f"What it is: {_count(network.members, f'{network.cell} network')} of "
-        f"{_count(network.hidden_size, 'unit')} in {_count(network.num_layers, 'layer')}, mixed "
+        f"What it is: {counted(network.members, f'{network.cell} network')} of "
+        f"{counted(network.hidden_size, 'unit')} in {counted(network.num_layers, 'layer')}, mixed "
         f"with a modified Kneser-Ney {model.mixture.ngram.order}-gram; "
         f"{trained['num_parameters']:,} parameters in the networks"
     )
@@ -274,7 +274,7 @@ def _factors(model: NameModel, details: Mapping[str, Any]) -> str:
         cost = f"{_value(nats)} nats per character"
         lines.append(
             f"{code(row['category']) if row['category'] else 'none given'}: "
-            f"{_count(row['names'], 'held-out name')}, {cost} ({_interval(nats)})"
+            f"{counted(row['names'], 'held-out name')}, {cost} ({_interval(nats)})"
         )
     return f"{intro} What the held-out names of each cost:\n\n{_list(lines)}" if lines else intro
 
@@ -294,8 +294,8 @@ def _data(model: NameModel, prepared: Mapping[str, Any], origin: Origin) -> Iter
         f"{origin.link('data/README.md')}"
     )
     yield (
-        f"{_count(prepared['rows_read'], 'row')}, of which "
-        f"{_count(prepared['names_kept'], 'name')} kept; "
+        f"{counted(prepared['rows_read'], 'row')}, of which "
+        f"{counted(prepared['names_kept'], 'name')} kept; "
         f"{prepared['duplicates_merged']:,} merged with an earlier row{reasons}"
     )
     yield (
@@ -303,9 +303,9 @@ def _data(model: NameModel, prepared: Mapping[str, Any], origin: Origin) -> Iter
         f"epochs and the mixture by; {prepared['names_test']:,} to test on"
     )
     yield (
-        f"{_count(prepared['longest_name'], 'character')} the longest name, "
+        f"{counted(prepared['longest_name'], 'character')} the longest name, "
         f"{prepared['mean_length']:.1f} the mean; "
-        f"{_count(len(model.vocabulary.characters), 'different character')}: {code(shown + more)}"
+        f"{counted(len(model.vocabulary.characters), 'different character')}: {code(shown + more)}"
     )
 
 
@@ -313,20 +313,20 @@ def _training(model: NameModel, trained: Mapping[str, Any]) -> Iterator[str]:
     recipe = model.recipe
     network, train = recipe.model, recipe.train
     yield (
-        f"{_count(network.members, 'network')}, each from its own random start (seed "
-        f"{recipe.seed}): cell {network.cell}, {_count(network.hidden_size, 'unit')}, dropout "
+        f"{counted(network.members, 'network')}, each from its own random start (seed "
+        f"{recipe.seed}): cell {network.cell}, {counted(network.hidden_size, 'unit')}, dropout "
         f"{network.dropout:g}, and {network.state_dropout:g} on the state"
     )
     yield (
         f"AdamW, learning rate {train.learning_rate:g}, batches of "
-        f"{_count(train.batch_size, 'name')}, at most {_count(train.max_epochs, 'epoch')}, stopped "
-        f"after {train.patience:,} without a better validation loss"
+        f"{counted(train.batch_size, 'name')}, at most {counted(train.max_epochs, 'epoch')}, "
+        f"stopped after {train.patience:,} without a better validation loss"
     )
     kept = ", ".join(
         f"network {i} epoch {best.number} ({best.validation_nats:.3f} nats per character)"
         for i, best in enumerate(model.best_epochs, start=1)
     )
-    yield f"{_count(trained['epochs'], 'epoch')} in all; kept by validation loss: {kept}"
+    yield f"{counted(trained['epochs'], 'epoch')} in all; kept by validation loss: {kept}"
     weight = model.mixture.ngram_weight
     yield (
         f"n-gram: modified Kneser-Ney, order {model.mixture.ngram.order} of at most "
@@ -358,7 +358,7 @@ def _limits(
 ) -> Iterator[str]:
     """What the figures do not show, or show against the model, a sentence each."""
     none = Estimate(None)
-    test = _count(prepared["names_test"], "test name")
+    test = counted(prepared["names_test"], "test name")
     perplexity = figures["perplexity"]
     if perplexity.low is None:
         yield f"{test}: too few for an interval, so no figure on them proves much"
@@ -410,7 +410,7 @@ def _limits(
         yield "Names are lower-cased, those it learnt and those it writes"
     yield (
         f"It writes only characters of the names that it learnt, and at most "
-        f"{_count(model.recipe.data.max_length, 'character')}"
+        f"{counted(model.recipe.data.max_length, 'character')}"
     )
     yield "With another temperature, top-k, top-p or any wish, none of these figures holds"
 
@@ -439,8 +439,3 @@ def _interval(figure: Estimate, digits: int = 3) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _count(number: int, noun: str) -> str:
-    """As in "1 name" and "1,128 names"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -431,7 +431,7 @@ def build_report(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"count": _count, "thousands": "{:,}".format, "percent": _percent}
+    environment.filters |= {"count": counted, "thousands": "{:,}".format, "percent": _percent}
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     shown = names.head(NAMES_SHOWN)
     return template.render(
@@ -471,7 +471,7 @@ def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
     ngram = log2(figures["baseline_perplexity"].value)
     gain = figures["gain_nats"].map(lambda nats: nats / log(2))
     facts = (
-        f"On {_count(num_test, 'name')} it never saw, the model needs {_TWO(bits)} bits per "
+        f"On {counted(num_test, 'name')} it never saw, the model needs {_TWO(bits)} bits per "
         f"character, the n-gram alone {_TWO(ngram)}"
     )
     place = gain.against(0.0)
@@ -616,6 +616,6 @@ def _settings(
             yield f"{name}.{key}", value if is_plain else json.dumps(value, ensure_ascii=False)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """As in "1 name" and "1,128 names"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
