@@ -1,7 +1,6 @@
 """The interpreter of workflows that other tests rely on."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ import pytest
 from actions_expressions import Expression, ExpressionError, Known, interpolate, to_text
 from actions_runner import Run, Runner
 from actions_workflow import WorkflowError
+from conftest import git
 from gh_stub import read_gh_calls, write_gh_stub
 from layered_venv import layered_venv
 
@@ -21,18 +21,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOSTILE = "\"; touch pwned; $(touch pwned2) `touch pwned3`\n' ${{ github.sha }}\r\\ %s é \n"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    return subprocess.run(
-        ["git", *identity, *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
 
 
 def commit(folder: Path, name: str, content: str) -> str:

@@ -1,9 +1,10 @@
 import json
-import stat
-import subprocess
+import re
 import sys
 
 import pytest
+from conftest import git
+from gh_stub import read_gh_calls, write_gh_stub
 from test_change import change
 
 from nomosaurus.github import MARK, MOST_CHARACTERS, GitHubError, comment, cut, propose
@@ -11,42 +12,27 @@ from nomosaurus.github import MARK, MOST_CHARACTERS, GitHubError, comment, cut, 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for gh is a script")
 
 COMMIT = "c" * 40
-START = f"""#!/bin/sh
-exec "{sys.executable}" "$0.py" "$@"
-"""  # a path with a space in it cannot stand after #!
-GH = """
-import json, pathlib, sys
-here = pathlib.Path(__file__).parent
-with (here / "calls").open("a") as calls:
-    calls.write(json.dumps([sys.argv[1:], "" if sys.stdin.isatty() else sys.stdin.read()]) + "\\n")
-for words, answer, code in json.loads((here / "answers").read_text()):
-    if words in " ".join(sys.argv[1:]):
-        print(answer)
-        sys.exit(code)
-"""
 
 
 @pytest.fixture
 def gh(tmp_path, monkeypatch):
     """A stand-in for `gh`: answers what it is told to, and keeps what it was asked."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "gh.py").write_text(GH)
-    (folder / "gh").write_text(START)
-    (folder / "gh").chmod(stat.S_IRWXU)
+    folder = write_gh_stub(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("GH_TOKEN", "a token")
 
     class Stub:
         def answers(self, *answers):
-            (folder / "answers").write_text(json.dumps(answers))
+            content = [
+                {"match": re.escape(words), "stdout": answer, "exit": code}
+                for words, answer, code in answers
+            ]
+            (folder / "gh-answers.json").write_text(json.dumps(content))
 
         def calls(self):
-            path = folder / "calls"
-            return [json.loads(line) for line in path.read_text().splitlines()]
+            return [(call["argv"], call["stdin"]) for call in read_gh_calls(folder)]
 
-    stub = Stub()
-    stub.answers()
-    return stub
+    return Stub()
 
 
 @pytest.fixture
@@ -116,14 +102,6 @@ def test_what_github_would_refuse_for_its_length_is_cut_at_a_line():
     assert cut(body).startswith("line\nline\n")
     assert cut(body).endswith("Cut here; the artifact has it all.\n")
     assert cut("x" * MOST_CHARACTERS) == "x" * MOST_CHARACTERS
-
-
-def git(folder, *arguments):
-    who = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")
-    result = subprocess.run(
-        ["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip()
 
 
 @pytest.fixture

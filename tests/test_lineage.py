@@ -11,14 +11,10 @@ from nomosaurus.errors import TrackingError
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch) -> Path:
+def checkout(tmp_path, monkeypatch, git_identity) -> Path:
     """A git checkout with a small pipeline, in which all is committed."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DVC_STAGE", "GIT_DIR", "GIT_WORK_TREE"):
-        monkeypatch.delenv(name, raising=False)
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.invalid")
+    monkeypatch.delenv("DVC_STAGE", raising=False)
     Path("list.txt").write_text("ana\n")
     Path("params.yaml").write_text("data: {path: list.txt}\ntrain: {rate: 0.5, epochs: 3}\n")
     stage = {

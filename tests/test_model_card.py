@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
+from test_report import TRAINED, figure
 from typer.testing import CliRunner
 
 from nomosaurus.cli import app
@@ -37,13 +38,6 @@ PREPARED = {
     "mean_length": 4.52,
     "unknown_test": 0,
 }
-TRAINED = {
-    "epochs": 4,
-    "validation_nats": 2.0,
-    "network_validation_nats": 2.1,
-    "ngram_validation_nats": 2.2,
-    "num_parameters": 987_654,
-}
 HOSTILE = [
     "a|b",
     "`tick",
@@ -56,10 +50,6 @@ HOSTILE = [
     "**bold** _it_",
     "|---|",
 ]
-
-
-def figure(value, low=None, high=None, floor=None) -> dict:
-    return {"value": value, "low": low, "high": high, "floor": floor}
 
 
 FIGURES = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import NAMES, REPOSITORY, make_model
 from ruamel.yaml import YAML
-from test_model_card import FIGURES, HOSTILE, PREPARED, TRAINED
+from test_model_card import FIGURES, HOSTILE, PREPARED
+from test_report import TRAINED
 from typer.testing import CliRunner
 
 from nomosaurus import __version__
@@ -54,14 +55,10 @@ def lock() -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch) -> Path:
+def checkout(tmp_path, monkeypatch, git_identity) -> Path:
     """A git checkout after `dvc repro`, in which all but what DVC keeps is committed."""
     monkeypatch.chdir(tmp_path)
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GITHUB_REPOSITORY"):
-        monkeypatch.delenv(name, raising=False)
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.invalid")
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     write("params.yaml", (REPOSITORY / "params.yaml").read_text("utf-8"))
     write("data/dinosaurs.csv", "name\n" + "".join(f"{name}\n" for name in NAMES))
     write("data/prepared/x", "x")
