@@ -27,7 +27,7 @@ from nomosaurus.dataset import EncodedNames, batches_by_length
 from nomosaurus.likelihood import SCORING_BATCH
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey, choose_order
-from nomosaurus.params import ModelParams
+from nomosaurus.params import ModelRecipe
 
 
 class MixtureState(NamedTuple):
@@ -303,7 +303,7 @@ def fit_mixture(
     networks: list[RecurrentNetwork],
     train: EncodedNames,
     validation: EncodedNames,
-    params: ModelParams,
+    params: ModelRecipe,
 ) -> Mixture:
     """Fit the n-gram on `train`; choose its order, and its weight if `auto`, on `validation`."""
     ngram = choose_order(train, validation, networks[0].vocab_size, params.ngram_max_order)

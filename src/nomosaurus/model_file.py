@@ -25,7 +25,7 @@ from nomosaurus.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model import ListBits, NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
-from nomosaurus.params import ModelParams, Recipe
+from nomosaurus.params import ModelRecipe, Recipe
 from nomosaurus.training import Epoch
 from nomosaurus.vocabulary import Vocabulary
 
@@ -119,7 +119,7 @@ def load_model(path: Path | str) -> NameModel:
 
 
 def _load_network(
-    params: ModelParams, vocabulary: Vocabulary, tensors: dict[str, np.ndarray], prefix: str
+    params: ModelRecipe, vocabulary: Vocabulary, tensors: dict[str, np.ndarray], prefix: str
 ) -> RecurrentNetwork:
     weights = {
         name.removeprefix(prefix): torch.from_numpy(weight)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nomosaurus.params import ModelParams
+from nomosaurus.params import ModelRecipe
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 STATE_PARTS = {"rnn": 1, "gru": 1, "lstm": 2}
@@ -107,7 +107,7 @@ class RecurrentNetwork(nn.Module):
             known, is a one-hot row of zeros.
     """
 
-    def __init__(self, params: ModelParams, vocab_size: int, num_categories: int = 0) -> None:
+    def __init__(self, params: ModelRecipe, vocab_size: int, num_categories: int = 0) -> None:
         super().__init__()
         self.params = params
         self.vocab_size = vocab_size
@@ -122,7 +122,7 @@ class RecurrentNetwork(nn.Module):
     @classmethod
     def with_weights(
         cls,
-        params: ModelParams,
+        params: ModelRecipe,
         vocab_size: int,
         num_categories: int,
         weights: Mapping[str, Tensor],

@@ -18,6 +18,12 @@ from nomosaurus.errors import ParamsError
 
 Share = Annotated[float, Field(gt=0, le=0.4)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
+HiddenSize = Annotated[int, Field(ge=1, le=4096)]
+Members = Annotated[int, Field(ge=1, le=32)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, le=1)]
+Auto = Literal["auto"]
 
 
 class Section(BaseModel):
@@ -39,20 +45,26 @@ class DataParams(Section):
     split_key: str = Field(min_length=1, max_length=16)
 
 
-Auto = Literal["auto"]
-
-
 class ModelParams(Section):
     """The network's form."""
 
     cell: Literal["rnn", "gru", "lstm"]
-    hidden_size: Annotated[int, Field(ge=1, le=4096)] | Auto
+    hidden_size: HiddenSize | Auto
     num_layers: int = Field(ge=1, le=4)
     dropout: DropProbability | Auto
     state_dropout: DropProbability | Auto
-    members: Annotated[int, Field(ge=1, le=32)] | Auto
+    members: Members | Auto
     ngram_weight: Annotated[float, Field(ge=0, le=1)] | Auto
     ngram_max_order: int = Field(ge=1, le=20)
+
+
+class ModelRecipe(ModelParams):
+    """The same with each `auto` settled, but for `ngram_weight`, which training fits."""
+
+    hidden_size: HiddenSize
+    dropout: DropProbability
+    state_dropout: DropProbability
+    members: Members
 
 
 class TrainParams(Section):
@@ -60,14 +72,24 @@ class TrainParams(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     num_threads: int = Field(ge=1, le=256)
-    max_epochs: Annotated[int, Field(ge=1)] | Auto
-    patience: Annotated[int, Field(ge=1)] | Auto
-    batch_size: Annotated[int, Field(ge=1)] | Auto
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | Auto
-    decay: Annotated[float, Field(ge=0, le=1)] | Auto
+    max_epochs: AtLeastOne | Auto
+    patience: AtLeastOne | Auto
+    batch_size: AtLeastOne | Auto
+    learning_rate: LearningRate | Auto
+    decay: Decay | Auto
     weight_decay: float = Field(ge=0, le=1)
     clip_norm: float = Field(gt=0)
     average_decay: float = Field(ge=0, lt=1)
+
+
+class TrainRecipe(TrainParams):
+    """The same with each `auto` settled, but for `device`, which the machine decides."""
+
+    max_epochs: AtLeastOne
+    patience: AtLeastOne
+    batch_size: AtLeastOne
+    learning_rate: LearningRate
+    decay: Decay
 
 
 class EvaluateParams(Section):
@@ -134,7 +156,7 @@ class Params(Section):
         return self
 
 
-AUTO = {
+AUTO: dict[float, dict[str, int | float]] = {
     5_000: {
         "members": 3,
         "hidden_size": 192,
@@ -168,7 +190,7 @@ AUTO = {
 }
 """What `auto` stands for, up to so many names to learn; docs/experiments.md has the reasons."""
 
-AUTO_RNN = {
+AUTO_RNN: dict[float, dict[str, int | float]] = {
     5_000: {"dropout": 0.4, "state_dropout": 0.3, "learning_rate": 0.005},
     100_000: {"learning_rate": 0.005},
     math.inf: {"learning_rate": 0.005},
@@ -186,8 +208,8 @@ class Recipe(Section):
 
     seed: int
     data: DataParams
-    model: ModelParams
-    train: TrainParams
+    model: ModelRecipe
+    train: TrainRecipe
 
     @classmethod
     def for_list(cls, params: Params, num_names: int) -> "Recipe":
@@ -197,15 +219,16 @@ class Recipe(Section):
         if params.model.cell == "rnn":
             values |= AUTO_RNN[most]
 
-        def settle(section: Section) -> Section:
-            asked = {key for key, value in section if value == "auto" and key in values}
-            return section.model_copy(update={key: values[key] for key in asked})
+        def settled(section: Section) -> dict[str, Any]:
+            return {
+                key: values.get(key, value) if value == "auto" else value for key, value in section
+            }
 
         return cls(
             seed=params.seed,
             data=params.data,
-            model=settle(params.model),
-            train=settle(params.train),
+            model=ModelRecipe.model_validate(settled(params.model)),
+            train=TrainRecipe.model_validate(settled(params.train)),
         )
 
     def settled(self, params: Params) -> dict[str, int | float]:

@@ -15,7 +15,7 @@ from nomosaurus.dataset import EncodedNames, batches_by_length
 from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import mean_nats
 from nomosaurus.network import RecurrentNetwork, masked_cross_entropy
-from nomosaurus.params import ModelParams, TrainParams
+from nomosaurus.params import ModelRecipe, TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Task:
     validation: EncodedNames
     vocab_size: int
     num_categories: int
-    model_params: ModelParams
-    train_params: TrainParams
+    model_params: ModelRecipe
+    train_params: TrainRecipe
     device: torch.device
     seed: int
 
