@@ -24,6 +24,7 @@ import torch
 import typer
 
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.device import make_repeatable
 from nomosaurus.ensemble import member_tasks
 from nomosaurus.mixture import Mixture, NgramWeight
 from nomosaurus.model_file import load_model
@@ -31,7 +32,7 @@ from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.sampling import Drawer, Drawing, draw_samples
-from nomosaurus.training import make_repeatable, train_network
+from nomosaurus.training import train_network
 from nomosaurus.vocabulary import Vocabulary
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"

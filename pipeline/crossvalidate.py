@@ -11,13 +11,13 @@ from nomosaurus import tracking
 from nomosaurus.checkpoint import Checkpoints
 from nomosaurus.corpus import build_corpus
 from nomosaurus.crossvalidation import fold_tasks, held_out_costs, make_folds
+from nomosaurus.device import choose_device, make_repeatable
 from nomosaurus.ensemble import train_networks
 from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation import flat, likelihoods
 from nomosaurus.files import main_checkout, write_json
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.progress import say_settled, training_progress
-from nomosaurus.training import choose_device, make_repeatable
 
 
 @one_line_errors()

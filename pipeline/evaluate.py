@@ -10,6 +10,7 @@ import typer
 from nomosaurus import tracking
 from nomosaurus.charts import draw_charts
 from nomosaurus.dataset import load_split
+from nomosaurus.device import make_repeatable
 from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation import evaluate, names_to_show
 from nomosaurus.explain import explain
@@ -17,7 +18,6 @@ from nomosaurus.files import write_json, write_table
 from nomosaurus.model_file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.pictures import draw_pictures, save_picture
-from nomosaurus.training import make_repeatable
 
 
 @one_line_errors()

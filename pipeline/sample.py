@@ -8,13 +8,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus import tracking
+from nomosaurus.device import make_repeatable
 from nomosaurus.errors import SamplingError, one_line_errors
 from nomosaurus.files import write_table
 from nomosaurus.generation import Request
-from nomosaurus.model import name_table
+from nomosaurus.generator import NameGenerator
 from nomosaurus.model_file import load_model
+from nomosaurus.nearest import name_table
 from nomosaurus.params import load_params
-from nomosaurus.training import make_repeatable
 
 
 @one_line_errors()
@@ -25,7 +26,9 @@ def main(params: Path, model: Path, names: Path) -> None:
     trained = load_model(model)
     with tracking.model_run("sample", model, trained) as run:
         try:
-            drawn = trained.generate(values.sample.count, Request.from_params(values.sample))
+            drawn = NameGenerator(trained).generate(
+                values.sample.count, Request.from_params(values.sample)
+            )
         except SamplingError as error:
             if not error.managed:
                 raise

@@ -10,15 +10,16 @@ import typer
 from nomosaurus import tracking
 from nomosaurus.checkpoint import Checkpoints
 from nomosaurus.dataset import load_known_hashes, load_split, load_vocabulary
+from nomosaurus.device import choose_device, make_repeatable
 from nomosaurus.ensemble import member_tasks, train_networks, training_summary
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import main_checkout, write_json, write_table
 from nomosaurus.mixture import fit_mixture
-from nomosaurus.model import NameModel
 from nomosaurus.model_file import save_model
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.progress import say_settled, training_progress
-from nomosaurus.training import choose_device, learning_curve, make_repeatable
+from nomosaurus.trained import ListBits, TrainedModel
+from nomosaurus.training import learning_curve
 
 
 @one_line_errors()
@@ -43,8 +44,10 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         mixture = fit_mixture(networks, train, validation, recipe.model)
         histories = [training.epochs for training in trainings]
         known_hashes = load_known_hashes(prepared)
-        trained = NameModel(mixture, vocabulary, train, known_hashes, recipe, histories)
-        trained = trained.with_list_bits(validation)
+        list_bits = ListBits.measure(mixture, vocabulary, train, validation)
+        trained = TrainedModel(
+            mixture, vocabulary, train, known_hashes, recipe, histories, list_bits
+        )
         summary = training_summary(mixture, trainings, validation)
         save_model(model, trained)
         write_json(metrics, summary)

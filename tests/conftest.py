@@ -14,11 +14,10 @@ from ruamel.yaml import YAML
 from nomosaurus.corpus import name_hashes
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.mixture import Mixture, NgramWeight, category_shares
-from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import Params, Recipe, parse_params
-from nomosaurus.training import Epoch
+from nomosaurus.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.vocabulary import Vocabulary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -93,7 +92,7 @@ def params_with(**sections: dict) -> Params:
 
 def make_model(
     names: list[str] = NAMES, categories: dict[str, str] | None = None, **model_params
-) -> NameModel:
+) -> TrainedModel:
     """An untrained model on a small list; same arguments, same weights."""
     small = {"cell": "gru", "hidden_size": 8, "num_layers": 1, "members": 2}
     condition = "kind" if categories else ""
@@ -109,18 +108,19 @@ def make_model(
         networks.append(network.eval())
     ngram = KneserNey.fit(train, vocabulary.size, order=3)
     shares = category_shares(train, vocabulary.num_categories)
-    model = NameModel(
-        Mixture(networks, ngram, NgramWeight(0.2, 0.4), shares),
+    mixture = Mixture(networks, ngram, NgramWeight(0.2, 0.4), shares)
+    return TrainedModel(
+        mixture,
         vocabulary,
         train,
         name_hashes(names, params.data.split_key),
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
+        ListBits.measure(mixture, vocabulary, train, train),
     )
-    return model.with_list_bits(train)
 
 
-def with_fixed_logits(model: NameModel, logits: list[float]) -> NameModel:
+def with_fixed_logits(model: TrainedModel, logits: list[float]) -> TrainedModel:
     """The same model, saying the same logits (one for each id) at every step."""
     network = RecurrentNetwork(model.recipe.model, model.vocabulary.size)
     with torch.no_grad():
@@ -171,12 +171,12 @@ def in_numpy(
 
 
 @pytest.fixture
-def model() -> NameModel:
+def model() -> TrainedModel:
     return make_model()
 
 
 @pytest.fixture
-def conditional() -> NameModel:
+def conditional() -> TrainedModel:
     """A model that takes one of the categories long, other and short."""
     return make_model(categories=CATEGORIES)
 

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from nomosaurus.bootstrap import Estimate, bootstrap_ratios, resamples
+from nomosaurus.bootstrap import bootstrap_ratios, resamples
+from nomosaurus.estimate import Estimate
 
 
 def test_ratio_is_sum_over_count_and_the_interval_holds_it():

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from conftest import NAMES, make_model
 
-from nomosaurus.bootstrap import Estimate
 from nomosaurus.charts import (
     draw_calibration,
     draw_charts,
@@ -15,6 +14,7 @@ from nomosaurus.charts import (
     draw_positions,
 )
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.estimate import Estimate
 from nomosaurus.evaluation import evaluate
 from nomosaurus.pictures import save_picture
 
@@ -90,7 +90,7 @@ def test_charts_show_the_tables():
     "names", [["a"], ["東京", "京都"], ["मुंबई", "दिल्ली"], ["القاهرة"], ["$a^b$"], NAMES]
 )
 def test_charts_of_any_list_have_the_same_bytes_again(tmp_path, monkeypatch, names):
-    monkeypatch.setattr("nomosaurus.evaluation.SAMPLES", 200)
+    monkeypatch.setattr("nomosaurus.drawn.SAMPLES", 200)
     model = make_model(names)
     held_out = EncodedNames.from_names([names[0], "é"], model.vocabulary)
     found = evaluate(model, held_out, 100, seed=0)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from nomosaurus.cli import _large, app
 from nomosaurus.generation import Request
+from nomosaurus.generator import NameGenerator
 from nomosaurus.model_file import save_model
 
 
@@ -228,7 +229,7 @@ def test_generate_takes_a_category(run_conditional):
     for given in ("long", "short", None):
         arguments = [] if given is None else ["--given", given]
         _, out, _ = run_conditional("generate", "-n", 5, *arguments)
-        names = model.generate(5, Request(given=given))
+        names = NameGenerator(model).generate(5, Request(given=given))
         assert out.splitlines() == [name.name for name in names]
 
 

@@ -7,17 +7,9 @@ from conftest import REPOSITORY, params_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomosaurus.corpus import (
-    SPLITS,
-    build_corpus,
-    name_hash,
-    name_hashes,
-    normalise,
-    read_lines,
-    read_rows,
-    split_sides,
-)
+from nomosaurus.corpus import SPLITS, build_corpus, name_hash, name_hashes, normalise, split_sides
 from nomosaurus.errors import ListError
+from nomosaurus.reading import read_lines, read_rows
 from nomosaurus.vocabulary import Vocabulary
 
 NAMES = [f"name{i}" for i in range(200)]

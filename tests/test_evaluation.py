@@ -8,48 +8,45 @@ import pytest
 import torch
 from conftest import CATEGORIES, NAMES, make_model, with_fixed_logits
 
-from nomosaurus.bootstrap import Estimate
+from nomosaurus.costs import event_costs, name_costs, unknown_nats
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.drawn import draw_for_evaluation, nearest_distance, sampled_novelty, uniqueness
+from nomosaurus.estimate import Estimate
 from nomosaurus.evaluation import (
     bits_by_position,
     by_category,
-    draw_for_evaluation,
     draw_log_probs,
     evaluate,
-    event_costs,
     exact_novelty,
     flat,
     generalisation_gap,
     length_distribution,
     likelihoods,
     memorisation,
-    name_costs,
     names_to_show,
-    nearest_distance,
     recall,
-    sampled_novelty,
-    uniqueness,
 )
+from nomosaurus.generator import NameGenerator
 from nomosaurus.mixture import NETWORKS_ALONE, Mixture
-from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.trained import TrainedModel
 
 
-def encode(model: NameModel, *names: str) -> EncodedNames:
+def encode(model: TrainedModel, *names: str) -> EncodedNames:
     return EncodedNames.from_names(names, model.vocabulary)
 
 
-def costs_of(model: NameModel, *names: str) -> pd.DataFrame:
-    return name_costs(event_costs(model, encode(model, *names)))
+def costs_of(model: TrainedModel, *names: str) -> pd.DataFrame:
+    return name_costs(event_costs(model.mixture, model.vocabulary, encode(model, *names)))
 
 
-def log_probs_of(model: NameModel, *names: str) -> np.ndarray:
+def log_probs_of(model: TrainedModel, *names: str) -> np.ndarray:
     names = encode(model, *names)
     return draw_log_probs(model, names, model.nats(names))
 
 
-def sure_of(model: NameModel, following: dict[int, int]) -> NameModel:
+def sure_of(model: TrainedModel, following: dict[int, int]) -> TrainedModel:
     """The same model, sure of the one id that follows each."""
     params = model.recipe.model
     network = RecurrentNetwork(params, model.vocabulary.size)
@@ -66,8 +63,8 @@ def sure_of(model: NameModel, following: dict[int, int]) -> NameModel:
 def test_one_pass_gives_what_the_parts_give_alone():
     model = make_model()
     names = encode(model, *NAMES, "zanaz")
-    unknown = model.unknown_nats(names)
-    costs = name_costs(event_costs(model, names))
+    unknown = unknown_nats(names, model.vocabulary)
+    costs = name_costs(event_costs(model.mixture, model.vocabulary, names))
     alone = model.mixture.networks_alone()
     for side, expected in {
         "model": model.mixture.name_nats(names),
@@ -82,7 +79,7 @@ def test_one_pass_gives_what_the_parts_give_alone():
 def test_events_say_what_was_expected_and_whether_it_came():
     model = make_model(["ab", "ba"])
     fixed = with_fixed_logits(model, [0.0, math.log(2), 0.0])  # 1/4, a 1/2, b 1/4
-    events = event_costs(fixed, encode(model, "ab", "xa"))
+    events = event_costs(fixed.mixture, fixed.vocabulary, encode(model, "ab", "xa"))
     unknown = model.vocabulary.unknown_mass
     assert events["name"].tolist() == [0, 0, 0, 1, 1, 1]
     assert events["position"].tolist() == [1, 2, 3, 1, 2, 3]
@@ -96,7 +93,7 @@ def test_the_unknown_event_can_be_the_likeliest():
     model = make_model(["abcdefghi"])  # each letter once: 9 / 11 is kept for the unknown
     assert model.vocabulary.unknown_mass == pytest.approx(9 / 11)
     uniform = with_fixed_logits(model, [0.0] * model.vocabulary.size)
-    events = event_costs(uniform, encode(model, "ax"))
+    events = event_costs(uniform.mixture, uniform.vocabulary, encode(model, "ax"))
     assert events["confidence"].tolist() == pytest.approx([9 / 11] * 3)
     assert events["correct"].tolist() == [False, True, False]
 
@@ -116,7 +113,7 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
 
 def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
     names = conditional.train
-    costs = name_costs(event_costs(conditional, names))
+    costs = name_costs(event_costs(conditional.mixture, conditional.vocabulary, names))
     texts = names.decode(conditional.vocabulary)
     known = [conditional.score([name], CATEGORIES[name])[0].log_prob for name in texts]
     unknown = [conditional.score([name])[0].log_prob for name in texts]
@@ -130,7 +127,7 @@ def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
 
 
 def test_without_categories_nothing_speaks_of_them(model):
-    costs = name_costs(event_costs(model, model.train))
+    costs = name_costs(event_costs(model.mixture, model.vocabulary, model.train))
     assert "unconditional" not in costs
     assert "condition_gain_nats" not in likelihoods(costs, 100, seed=0)
     assert by_category(costs, model.train, model.vocabulary, 100, seed=0) == []
@@ -201,7 +198,7 @@ def test_exact_novelty_is_what_sampling_tends_to():
     expected = 1 - 2 * p_letter * p_end - 2 * p_letter**2 * p_end
     train = log_probs_of(fixed, "ab", "ba", "a", "b")
     assert exact_novelty(train) == pytest.approx(expected, abs=1e-6)
-    names = [name.name for name in fixed.generate(5000)]
+    names = [name.name for name in NameGenerator(fixed).generate(5000)]
     # Drawn names are never empty, which has the probability p_end.
     share = np.mean([name not in ("ab", "ba", "a", "b") for name in names])
     assert share == pytest.approx((expected - p_end) / (1 - p_end), abs=0.04)
@@ -362,7 +359,7 @@ def test_every_metric_has_its_key_and_no_figure_is_hidden():
 
 @pytest.mark.parametrize("held_out", [["b"], ["x"], ["a"] * 12])
 def test_a_model_that_always_says_the_same_name(monkeypatch, held_out):
-    monkeypatch.setattr("nomosaurus.evaluation.SAMPLES", 1000)
+    monkeypatch.setattr("nomosaurus.drawn.SAMPLES", 1000)
     model = make_model(["a", "b"], cell="rnn")
     certain = sure_of(model, {0: 1, 1: 0, 2: 0})  # "a" at the start, then the end
     figures = evaluate(certain, encode(model, *held_out), 100, seed=0).in_short()
@@ -378,7 +375,7 @@ def test_a_model_that_always_says_the_same_name(monkeypatch, held_out):
 
 
 def test_a_model_whose_names_never_end_has_no_sampled_figure(monkeypatch):
-    monkeypatch.setattr("nomosaurus.evaluation.SAMPLES", 1000)
+    monkeypatch.setattr("nomosaurus.drawn.SAMPLES", 1000)
     model = make_model(["ab", "ba"])
     endless = with_fixed_logits(model, [-100.0, 0.0, 0.0])
     figures = evaluate(endless, model.train, 100, seed=0).in_short()

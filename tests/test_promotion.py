@@ -3,18 +3,10 @@ from dataclasses import asdict, replace
 import pytest
 from conftest import NAMES, make_model, params_with, with_fixed_logits
 
-from nomosaurus.bootstrap import Estimate
+from nomosaurus.comparison import Comparison, compare, decoded, names_sha256, num_learnt
 from nomosaurus.dataset import EncodedNames
-from nomosaurus.promotion import (
-    Challenger,
-    Comparison,
-    Version,
-    compare,
-    decide,
-    decoded,
-    names_sha256,
-    num_learnt,
-)
+from nomosaurus.estimate import Estimate
+from nomosaurus.promotion import Challenger, Version, decide
 from nomosaurus.vocabulary import Vocabulary
 
 RULES = params_with(

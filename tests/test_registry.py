@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from nomosaurus import tracking
 from nomosaurus.cli import app
+from nomosaurus.comparison import names_sha256
 from nomosaurus.dataset import EncodedNames, Prepared, save_prepared
 from nomosaurus.errors import RegistryError, TrackingError
 from nomosaurus.lineage import file_sha256
 from nomosaurus.model_file import save_model
 from nomosaurus.params import load_params
-from nomosaurus.promotion import names_sha256
 from nomosaurus.registry import Event, Registry, promote, write_log
 from nomosaurus.store import MODEL_TAG, NOTE_TAG, find_run_of_model
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import CHROMIUM_FLAGS, REPOSITORY, make_model, params_with
 from ruamel.yaml import YAML
 
-from nomosaurus.bootstrap import Estimate
+from nomosaurus.estimate import Estimate
 from nomosaurus.report import BESIDE_OTHERS, DESCRIPTIONS, PICTURES, build_report, whiskers
 
 FLAGS = ["--hide-scrollbars", "--allow-file-access-from-files"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import NAMES, make_model, with_fixed_logits
 
-from nomosaurus.model import ListBits
 from nomosaurus.scoring import FEWEST_BELOW, Rank, Ranks, assess
+from nomosaurus.trained import ListBits
 
 NONE_DRAWN = Ranks(np.empty(0), np.empty(0), 1)
 

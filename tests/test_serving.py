@@ -12,6 +12,7 @@ from servers import free_port, process, wait_for
 
 from nomosaurus import tracking
 from nomosaurus.generation import Request
+from nomosaurus.generator import NameGenerator
 from nomosaurus.model_file import save_model
 from nomosaurus.registry import CHAMPION, Registry
 from nomosaurus.servable import MOST_NAMES, SETTINGS
@@ -72,7 +73,7 @@ def ask(address: str, names: list[str], **params: object) -> list[dict]:
 
 def test_generated_names_are_those_of_the_library(address):
     settings = {"seed": 3, "temperature": 0.8, "prefix": "a", "new": True, "unique": True}
-    names = make_model().generate(20, Request(**settings))
+    names = NameGenerator(make_model()).generate(20, Request(**settings))
     assert ask(address, [], n=20, **settings) == [asdict(name) for name in names]
 
 

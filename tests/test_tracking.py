@@ -16,9 +16,9 @@ from nomosaurus.model_file import save_model
 from nomosaurus.params import CrossvalidateParams
 from nomosaurus.promotion import FLOORS
 from nomosaurus.runs import recorded_runs
-from nomosaurus.store import NOTE_TAG, with_section
-from nomosaurus.training import Epoch
-from nomosaurus.views import VIEW
+from nomosaurus.store import NOTE_TAG
+from nomosaurus.trained import Epoch
+from nomosaurus.views import VIEW, with_section
 
 pytestmark = [
     pytest.mark.slow,

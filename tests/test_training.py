@@ -6,17 +6,11 @@ import torch
 from conftest import NAMES, params_with
 
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.device import choose_device
 from nomosaurus.errors import DeviceError, TrainingError
 from nomosaurus.likelihood import event_log_probs, mean_nats
-from nomosaurus.training import (
-    Epoch,
-    Snapshot,
-    Task,
-    best_epoch,
-    choose_device,
-    learning_curve,
-    train_network,
-)
+from nomosaurus.trained import Epoch, best_epoch
+from nomosaurus.training import Snapshot, Task, learning_curve, train_network
 from nomosaurus.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")

@@ -20,9 +20,9 @@ from nomosaurus.corpus import build_corpus, name_hashes
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import member_tasks, train_networks
 from nomosaurus.mixture import fit_mixture
-from nomosaurus.model import NameModel
 from nomosaurus.model_file import save_model
 from nomosaurus.params import Recipe
+from nomosaurus.trained import ListBits, TrainedModel
 from nomosaurus.vocabulary import Vocabulary, characters
 
 FAMILY, ASTRONAUT = "👨\u200d👩\u200d👧", "🧑🏿\u200d🚀"
@@ -66,7 +66,7 @@ RIGHT_TO_LEFT = ("arabic", "hebrew and latin")
 
 
 @pytest.fixture(scope="module", params=SCRIPTS)
-def trained(request, tmp_path_factory) -> tuple[Path, str, NameModel]:
+def trained(request, tmp_path_factory) -> tuple[Path, str, TrainedModel]:
     """A folder where the command finds a model, its script, and the model: two epochs old."""
     _, others = SCRIPTS[request.param]
     folder = tmp_path_factory.mktemp("unicode")
@@ -91,8 +91,8 @@ def trained(request, tmp_path_factory) -> tuple[Path, str, NameModel]:
     (training,) = train_networks(tasks, num_jobs=1)
     mixture = fit_mixture([training.network], train, validation, recipe.model)
     hashes = name_hashes(corpus.names(), params.data.split_key)
-    model = NameModel(mixture, vocabulary, train, hashes, recipe, [training.epochs])
-    model = model.with_list_bits(validation)
+    bits = ListBits.measure(mixture, vocabulary, train, validation)
+    model = TrainedModel(mixture, vocabulary, train, hashes, recipe, [training.epochs], bits)
     save_model(folder / "models/model.safetensors", model)
     return folder, request.param, model
 

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nomosaurus.model import NameModel
+    from nomosaurus.generator import NameGenerator
 
 __version__ = "0.1.0"
 
 
-def load(path: Path | str) -> NameModel:
+def load(path: Path | str) -> NameGenerator:
     """Read a model file; the result has `generate` and `score`.
 
     Raises:
         nomosaurus.errors.ModelFileError: If it is missing, cut short or not a model.
     """
-    from nomosaurus.model_file import load_model  # torch takes seconds to import
+    from nomosaurus.generator import NameGenerator  # torch takes seconds to import
+    from nomosaurus.model_file import load_model
 
-    return load_model(path)
+    return NameGenerator(load_model(path))

@@ -3,45 +3,14 @@
 # N names, M quantities compared on the same names, R bootstrap samples
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
+from nomosaurus.estimate import Estimate
+
 LEAST_NAMES = 10
 """With fewer names the bootstrap says too little of chance, and gives no interval."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and what is known of its uncertainty.
-
-    Attributes:
-        value: None where it is not defined, as the distance of names where there is no name.
-        low, high: The 95 % bootstrap interval; None where there is none, or too few names.
-        floor: What a perfect model would come to on lists of this size, since chance alone
-            keeps some figures above 0; None for a figure that has no such value.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-
-    def map(self, function: Callable[[float], float]) -> "Estimate":
-        """The same under an increasing function, such as exp from nats to perplexity."""
-        return Estimate(
-            *(
-                None if part is None else function(part)
-                for part in (self.value, self.low, self.high, self.floor)
-            )
-        )
-
-    def against(self, other: float) -> str:
-        """Where the interval lies: above a value, below, around it; unknown without one."""
-        if self.low is None or self.high is None:
-            return "unknown"
-        return "above" if self.low > other else "below" if self.high < other else "around"
 
 
 def resamples(num_names: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:

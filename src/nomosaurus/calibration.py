@@ -5,7 +5,8 @@
 import numpy as np
 import pandas as pd
 
-from nomosaurus.bootstrap import LEAST_NAMES, Estimate, interval, resamples
+from nomosaurus.bootstrap import LEAST_NAMES, interval, resamples
+from nomosaurus.estimate import Estimate
 
 BINS = 15
 """Of one width, from 0 to 1, as in Guo et al. (2017)."""

@@ -13,11 +13,11 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nomosaurus.bootstrap import Estimate
 from nomosaurus.calibration import BINS
+from nomosaurus.estimate import Estimate
 from nomosaurus.evaluation import Evaluation
 from nomosaurus.pictures import BLUE, ORANGE, STYLE
-from nomosaurus.training import Epoch, best_epoch
+from nomosaurus.trained import Epoch, best_epoch
 
 GREY = "#c4c8cc"
 SIZE = (6.4, 4.0)

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from nomosaurus import change, lineage
+from nomosaurus.comparison import compare, decoded, num_learnt
 from nomosaurus.dataset import load_split, load_vocabulary
 from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
 from nomosaurus.files import read_json, read_name_table
 from nomosaurus.lock import stale
 from nomosaurus.model_file import load_model
 from nomosaurus.params import EvaluateParams
-from nomosaurus.promotion import compare, decoded, num_learnt
 
 COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 """What git keeps of what the pipeline writes."""

@@ -23,7 +23,8 @@ from safetensors.torch import save
 
 from nomosaurus.errors import ArtifactError
 from nomosaurus.files import read_json, replace_file, write_json
-from nomosaurus.training import Epoch, Snapshot, Task
+from nomosaurus.trained import Epoch
+from nomosaurus.training import Snapshot, Task
 
 ENTRY = "nomosaurus"
 NOTE = "made_from.json"

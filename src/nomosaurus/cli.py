@@ -23,8 +23,8 @@ from nomosaurus.files import read_json, read_name_table
 if TYPE_CHECKING:
     import numpy as np
 
-    from nomosaurus.model import NameModel, ScoredName
     from nomosaurus.scoring import Assessment
+    from nomosaurus.trained import ScoredName, TrainedModel
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -135,6 +135,7 @@ def generate(
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
     from nomosaurus.generation import Request, Tally
+    from nomosaurus.generator import NameGenerator
     from nomosaurus.progress import names_progress
 
     request = Request(
@@ -152,11 +153,11 @@ def generate(
         unique=unique,
         given=given,
     )
-    trained = _load(model)
+    generator = NameGenerator(_load(model))
     tally = Tally()
     write = _writer("json" if as_json else "csv" if as_csv else "text")
     with names_progress(count) as progress:
-        for name in trained.stream(count, request, tally):
+        for name in generator.stream(count, request, tally):
             write(name)
             progress(tally.kept)
     if tally.left_out:
@@ -198,8 +199,8 @@ def score(
         raise typer.BadParameter("give names or --file, not both")
     if not names and not file and sys.stdin.isatty():
         raise typer.BadParameter("give names, --file, or names on standard input")
-    from nomosaurus.corpus import check_encoding
     from nomosaurus.progress import names_progress
+    from nomosaurus.reading import check_encoding
     from nomosaurus.scoring import Ranks, assess
 
     for name in names or []:
@@ -245,7 +246,7 @@ def score(
         print(f"warning: no learnt name has the characters {shown}", file=sys.stderr)
 
 
-def _print_assessment(name: "Assessment", model: "NameModel") -> None:
+def _print_assessment(name: "Assessment", model: "TrainedModel") -> None:
     """One name, in words."""
     held_out, learnt = len(model.list_bits.validation), len(model.list_bits.train)
     if name.rank is None:
@@ -358,8 +359,8 @@ def explain(
       nomosaurus explain diplosaurio
       nomosaurus explain diplosaurio --plot diplosaurio.svg
     """
-    from nomosaurus.corpus import check_encoding
     from nomosaurus.explain import explain as explain_name
+    from nomosaurus.reading import check_encoding
 
     check_encoding(name)
     explanation = explain_name(_load(model), name, network, given)
@@ -682,7 +683,7 @@ def promote(
         raise typer.Exit(NOT_PROMOTED)
 
 
-def _load(path: Path) -> "NameModel":
+def _load(path: Path) -> "TrainedModel":
     from torch import set_num_threads
 
     from nomosaurus.model_file import load_model
@@ -698,7 +699,7 @@ def _writer(kind: str) -> Callable[["ScoredName"], None]:
         return lambda name: print(_json_line(name))
     if kind == "text":
         return lambda name: print(name.name)
-    from nomosaurus.model import ScoredName
+    from nomosaurus.trained import ScoredName
 
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(field.name for field in fields(ScoredName))
@@ -718,7 +719,7 @@ def _console() -> Console:
 
 def _lines(path: Path | None) -> Iterator[str]:
     """Lines of a file, or of standard input without one, as they are read."""
-    from nomosaurus.corpus import read_lines
+    from nomosaurus.reading import read_lines
 
     if path is None:
         yield from read_lines(sys.stdin.buffer, "standard input")

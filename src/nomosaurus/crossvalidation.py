@@ -10,12 +10,11 @@ import pandas as pd
 import torch
 
 from nomosaurus.corpus import name_hash
+from nomosaurus.costs import event_costs, name_costs
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.ensemble import member_tasks
 from nomosaurus.errors import ListError
-from nomosaurus.evaluation import event_costs, name_costs
 from nomosaurus.mixture import fit_mixture
-from nomosaurus.model import NameModel
 from nomosaurus.params import Recipe
 from nomosaurus.training import Task, Training
 from nomosaurus.vocabulary import Vocabulary
@@ -97,8 +96,5 @@ def held_out_costs(
         of_fold = trainings[i * members : (i + 1) * members]
         networks = [training.network for training in of_fold]
         mixture = fit_mixture(networks, fold.train, fold.validation, recipe.model)
-        histories = [training.epochs for training in of_fold]
-        no_hashes = np.empty(0, dtype=np.uint64)
-        model = NameModel(mixture, fold.vocabulary, fold.train, no_hashes, recipe, histories)
-        costs.append(name_costs(event_costs(model, fold.test)))
+        costs.append(name_costs(event_costs(mixture, fold.vocabulary, fold.test)))
     return pd.concat(costs, ignore_index=True)

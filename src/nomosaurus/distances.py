@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nomosaurus.bootstrap import LEAST_NAMES, Estimate, interval
+from nomosaurus.bootstrap import LEAST_NAMES, interval
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.estimate import Estimate
 from nomosaurus.vocabulary import BOUNDARY_ID
 
 MOST_COMPARED = 1_000

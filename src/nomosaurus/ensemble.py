@@ -23,11 +23,13 @@ import torch
 
 from nomosaurus.checkpoint import load_snapshot, save_snapshot
 from nomosaurus.dataset import EncodedNames
+from nomosaurus.device import make_repeatable
 from nomosaurus.errors import TrainingError
 from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_probs
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.params import Recipe
-from nomosaurus.training import Epoch, Task, Training, Watcher, make_repeatable, train_network
+from nomosaurus.trained import Epoch
+from nomosaurus.training import Task, Training, Watcher, train_network
 from nomosaurus.vocabulary import Vocabulary
 
 SECONDS_BETWEEN_REPORTS = 0.5

@@ -7,27 +7,28 @@ over names. What speaks of the model alone (`novelty`), or of many draws as one 
 
 # N names, P events of all names, M quantities compared on the same names
 
-from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from math import exp, log
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nomosaurus.bootstrap import Estimate, bootstrap_ratios
+from nomosaurus.bootstrap import bootstrap_ratios
 from nomosaurus.calibration import calibration
+from nomosaurus.costs import event_costs, name_costs, unknown_nats
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.distances import distances_from_training
-from nomosaurus.mixture import NETWORKS_ALONE, NGRAM_ALONE, mix, target_log_probs
-from nomosaurus.model import NameModel
-from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.drawn import (
+    draw_for_evaluation,
+    nearest_distance,
+    sampled_novelty,
+    uniqueness,
+)
+from nomosaurus.estimate import Estimate
+from nomosaurus.trained import TrainedModel
 from nomosaurus.vocabulary import Vocabulary
-
-SAMPLES = 10_000
-"""The number that `novelty_at_10k`, `uniqueness_at_10k` and `validity` speak of."""
-
 
 RECALLED = {
     "recall_at_1k": 10**3,
@@ -38,83 +39,12 @@ RECALLED = {
 """Draws that each recall speaks of."""
 
 
-SIDES = ("model", "networks", "ngram", "forgetful", "unconditional")
-"""Who a name may cost something; `event_costs` says what each is."""
-
-
 IN_SHORT = ("perplexity", "gain_nats", "condition_gain_nats")
 """The figures whose intervals stand in metrics/evaluate.json too."""
 
 
 LONGEST_SHOWN = 16
 """Characters of a name that is drawn step by step."""
-
-
-def event_costs(model: NameModel, names: EncodedNames) -> pd.DataFrame:
-    """What each letter, end and unknown character costs, in nats, and what was expected.
-
-    The unknown event has its share of every step (`Vocabulary.unknown_nats`), and is what the
-    model expects where that share is the largest.
-
-    Returns:
-        A row an event: `name`, its row; `position`, from 1; the cost to the `model`, the
-        `networks` (without the n-gram), the `ngram` (alone) and the `forgetful` (the networks,
-        with a_{t-1} zeroed at every step); `confidence`, the probability of the character that
-        the model finds likeliest; and whether it is `correct`, the one that came. If the names
-        have categories, also the cost `unconditional` to the model that is not told a name's.
-    """
-    mixture, vocabulary = model.mixture, model.vocabulary
-    unknown_nats = model.unknown_event_nats(names)  # (P,)
-    weights = {
-        "model": mixture.ngram_weight,
-        "networks": NETWORKS_ALONE,
-        "ngram": NGRAM_ALONE,
-    }
-    costs = {side: unknown_nats.copy() for side in weights}
-    confidence = np.empty(names.num_events)
-    likeliest = np.empty(names.num_events, dtype=np.int64)
-    for places, targets, parts in mixture.event_parts(names):
-        for side, weight in weights.items():
-            costs[side][places] -= target_log_probs(parts, weight, targets)
-        log_prob, ids = mix(parts, mixture.ngram_weight).max(dim=1)  # (E,)
-        confidence[places] = log_prob.exp().numpy() * (1 - vocabulary.unknown_mass)
-        likeliest[places] = ids.numpy()
-    likeliest[confidence < vocabulary.unknown_mass] = vocabulary.unknown_id
-    alone = mixture.networks_alone()
-    costs["forgetful"] = unknown_nats - alone.event_log_probs(names, forget=True)
-    if vocabulary.categories:
-        untold = names.with_category(vocabulary.num_categories)
-        costs["unconditional"] = unknown_nats - mixture.event_log_probs(untold)
-        # Of a category that no training name has, only the sum over all categories is right.
-        strange = np.flatnonzero(names.categories == vocabulary.num_categories)
-        events = np.isin(names.event_rows, strange)  # (P,)
-        costs["model"][events] = costs["unconditional"][events]
-        untold_networks = alone.event_log_probs(names.select(strange))
-        costs["networks"][events] = unknown_nats[events] - untold_networks
-    return pd.DataFrame(
-        {
-            "name": names.event_rows,
-            "position": names.event_places + 1,
-            **costs,
-            "confidence": np.maximum(confidence, vocabulary.unknown_mass),
-            "correct": likeliest == names.targets,
-        }
-    )
-
-
-def name_costs(events: pd.DataFrame) -> pd.DataFrame:
-    """What each name costs, in nats, its end and its unknown characters counted.
-
-    Args:
-        events: As `event_costs` gives them.
-
-    Returns:
-        A row a name: `model`, `networks`, `ngram`, `forgetful` and, where there is one,
-        `unconditional`, as of the events, and `chars`, their number.
-    """
-    by_name = events.groupby("name")
-    costs = by_name[[side for side in SIDES if side in events]].sum()
-    return costs.assign(chars=by_name.size()).reset_index(drop=True)
 
 
 def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, Estimate]:
@@ -218,7 +148,7 @@ def _rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
     }
 
 
-def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> np.ndarray:
+def draw_log_probs(model: TrainedModel, names: EncodedNames, nats: np.ndarray) -> np.ndarray:
     """Log-probability that a draw, over all categories, is just this name; shape (N,).
 
     No draw has an unknown character: where there is one it is -inf, and the unknown event
@@ -231,7 +161,7 @@ def draw_log_probs(model: NameModel, names: EncodedNames, nats: np.ndarray) -> n
             shape (N,).
     """
     has_unknown = names.sum_by_name(names.targets == model.vocabulary.unknown_id) > 0
-    return np.where(has_unknown, -np.inf, model.unknown_nats(names) - nats)
+    return np.where(has_unknown, -np.inf, unknown_nats(names, model.vocabulary) - nats)
 
 
 def exact_novelty(train_log_probs: np.ndarray) -> float:
@@ -308,80 +238,6 @@ def generalisation_gap(
     return gap
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Names drawn for evaluation: temperature 1, nothing restricted or filtered out.
-
-    Attributes:
-        is_valid: Which of the first 10,000 draws ended by themselves, are not empty, and
-            would be kept unchanged if they stood on the list; shape (10,000,).
-        is_truncated: Which of them were cut off at the length limit; shape (10,000,).
-        valid: The first valid names, 10,000 if the first 20,000 draws hold as many.
-    """
-
-    is_valid: np.ndarray
-    is_truncated: np.ndarray
-    valid: list[str]
-
-
-def draw_for_evaluation(model: NameModel, seed: int) -> Drawn:
-    """Draw the names that the sampled metrics are computed on."""
-    drawing = Drawing(max_length=model.recipe.data.max_length)
-    is_valid, is_truncated = np.zeros((2, SAMPLES), dtype=bool)
-    valid: list[str] = []
-    for i, sample in enumerate(islice(draw_samples(model.mixture, drawing, seed), 2 * SAMPLES)):
-        name = model.valid_name(sample)
-        if i < SAMPLES:
-            is_valid[i] = name is not None
-            is_truncated[i] = not sample.ended
-        if name is not None:
-            valid.append(name)
-        if i + 1 >= SAMPLES and len(valid) >= SAMPLES:
-            break
-    return Drawn(is_valid, is_truncated, valid[:SAMPLES])
-
-
-def uniqueness(valid: Sequence[str], k: int) -> float | None:
-    """Different names among the first k valid ones, over k (MOSES, Polykovskiy 2020).
-
-    None where there are fewer than k.
-    """
-    return len(set(valid[:k])) / k if len(valid) >= k else None
-
-
-def sampled_novelty(valid: Sequence[str], train: Set[str], k: int) -> float | None:
-    """Different names not in train, over different names, of the first k valid ones (MOSES).
-
-    It grows with the number of samples, so that number belongs to its name. None where there
-    are fewer than k.
-    """
-    different = set(valid[:k])
-    return len(different - train) / len(different) if len(valid) >= k else None
-
-
-def nearest_distance(
-    model: NameModel, drawn: EncodedNames, held_out: EncodedNames, num_samples: int, seed: int
-) -> Estimate:
-    """Mean Damerau-Levenshtein distance to the nearest training name, in characters.
-
-    One edit adds, drops or changes a character, or swaps two. Much below the floor, the
-    held-out names' own distance, a model writes training names with a letter changed (Meehan
-    et al. 2020 call it data copying).
-
-    Args:
-        model: It holds the training names.
-        drawn: Different names that are not training names, as the held-out ones are; that
-            training names are drawn too is what `novelty` tells.
-        held_out: Names that the model never saw.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
-    """
-    _, distances = model.nearest_rows(drawn)
-    (estimate,) = bootstrap_ratios(distances.T, np.ones(len(drawn)), num_samples, seed)
-    _, of_held_out = model.nearest_rows(held_out)
-    return replace(estimate, floor=float(of_held_out.mean()))
-
-
 def length_distribution(sides: Mapping[str, EncodedNames]) -> pd.DataFrame:
     """Share of names of each length in characters, a column a side."""
     shares = {
@@ -418,7 +274,7 @@ def ngram_distances(distances: Mapping[str, Estimate]) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"value": "generated", "floor": "held_out"})
 
 
-def names_to_show(model: NameModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
+def names_to_show(model: TrainedModel, names: EncodedNames, costs: pd.DataFrame) -> list[str]:
     """A name that costs little a character, one in the middle, and one that costs much.
 
     Of those without unknown characters and short enough for a picture; if there is none, the
@@ -461,7 +317,7 @@ class Evaluation:
         return {"figures": figures, "categories": self.categories}
 
 
-def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int) -> Evaluation:
+def evaluate(model: TrainedModel, test: EncodedNames, num_bootstrap: int, seed: int) -> Evaluation:
     """Score the test names, and compare drawn names with them and with the training names.
 
     Args:
@@ -471,18 +327,19 @@ def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int
         seed: Start of the bootstrap and of the draws.
     """
     train, vocabulary = model.train, model.vocabulary
-    events = event_costs(model, test)
+    events = event_costs(model.mixture, vocabulary, test)
     costs = name_costs(events)
     train_nats = model.nats(train)
     untold_nats, untold_costs = train_nats, costs["model"]
     if vocabulary.categories:
-        untold_nats = model.mixture.marginal_nats(train) + model.unknown_nats(train)
+        untold_nats = model.mixture.marginal_nats(train) + unknown_nats(train, vocabulary)
         untold_costs = costs["unconditional"]
     train_log_probs = draw_log_probs(model, train, untold_nats)
     test_log_probs = draw_log_probs(model, test, untold_costs.to_numpy())
     drawn = draw_for_evaluation(model, seed)
+    num_drawn = len(drawn.is_valid)
     validity, truncated = bootstrap_ratios(
-        np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(SAMPLES), num_bootstrap, seed
+        np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(num_drawn), num_bootstrap, seed
     )
     valid = EncodedNames.from_names(drawn.valid, vocabulary)
     learnt = set(train.decode(vocabulary))
@@ -498,9 +355,9 @@ def evaluate(model: NameModel, test: EncodedNames, num_bootstrap: int, seed: int
         ),
         "memorisation": memorisation(train_log_probs, test_log_probs, num_bootstrap, seed),
         "novelty": Estimate(exact_novelty(train_log_probs)),
-        "novelty_at_10k": Estimate(sampled_novelty(drawn.valid, learnt, SAMPLES)),
+        "novelty_at_10k": Estimate(sampled_novelty(drawn.valid, learnt, num_drawn)),
         "uniqueness_at_1k": Estimate(uniqueness(drawn.valid, 1_000)),
-        "uniqueness_at_10k": Estimate(uniqueness(drawn.valid, SAMPLES)),
+        "uniqueness_at_10k": Estimate(uniqueness(drawn.valid, num_drawn)),
         "validity": validity,
         "truncated": truncated,
         **recall(test_log_probs, num_bootstrap, seed),

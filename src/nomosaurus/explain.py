@@ -15,8 +15,8 @@ import torch
 
 from nomosaurus.dataset import EncodedNames
 from nomosaurus.errors import ListError
-from nomosaurus.model import NameModel
 from nomosaurus.network import RecurrentNetwork
+from nomosaurus.trained import TrainedModel
 from nomosaurus.vocabulary import BOUNDARY_ID, characters
 
 
@@ -97,7 +97,9 @@ class Explanation:
 
 
 @torch.inference_mode()
-def explain(model: NameModel, name: str, number: int = 1, given: str | None = None) -> Explanation:
+def explain(
+    model: TrainedModel, name: str, number: int = 1, given: str | None = None
+) -> Explanation:
     """Follow one of a model's networks through a name.
 
     Args:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nomosaurus.bootstrap import Estimate
-from nomosaurus.model import NameModel
+from nomosaurus.estimate import Estimate
 from nomosaurus.params import EvaluateParams, SampleParams
 from nomosaurus.report import counted, figure_groups, verdict
+from nomosaurus.trained import TrainedModel
 
 LICENCE = "MIT"
 
@@ -74,7 +74,7 @@ def code(text: str) -> str:
 
 
 def build_card(
-    model: NameModel,
+    model: TrainedModel,
     model_file: bytes,
     prepared: Mapping[str, Any],
     trained: Mapping[str, Any],
@@ -225,7 +225,7 @@ def _front_matter(cell: str) -> str:
 
 
 def _details(
-    model: NameModel, model_file: bytes, trained: Mapping[str, Any], origin: Origin
+    model: TrainedModel, model_file: bytes, trained: Mapping[str, Any], origin: Origin
 ) -> Iterator[str]:
     network = model.recipe.model
     md5 = hashlib.md5(model_file).hexdigest()
@@ -257,7 +257,7 @@ def _details(
     yield f"Licence: {LICENCE}, that of the repository"
 
 
-def _factors(model: NameModel, details: Mapping[str, Any]) -> str:
+def _factors(model: TrainedModel, details: Mapping[str, Any]) -> str:
     categories = model.vocabulary.categories
     if not categories:
         return (
@@ -279,7 +279,7 @@ def _factors(model: NameModel, details: Mapping[str, Any]) -> str:
     return f"{intro} What the held-out names of each cost:\n\n{_list(lines)}" if lines else intro
 
 
-def _data(model: NameModel, prepared: Mapping[str, Any], origin: Origin) -> Iterator[str]:
+def _data(model: TrainedModel, prepared: Mapping[str, Any], origin: Origin) -> Iterator[str]:
     data = model.recipe.data
     dropped = {key: n for key, n in prepared.items() if key.startswith("dropped_") and n}
     reasons = "".join(
@@ -309,7 +309,7 @@ def _data(model: NameModel, prepared: Mapping[str, Any], origin: Origin) -> Iter
     )
 
 
-def _training(model: NameModel, trained: Mapping[str, Any]) -> Iterator[str]:
+def _training(model: TrainedModel, trained: Mapping[str, Any]) -> Iterator[str]:
     recipe = model.recipe
     network, train = recipe.model, recipe.train
     yield (
@@ -354,7 +354,7 @@ def _tables(figures: Mapping[str, Estimate]) -> Iterator[str]:
 
 
 def _limits(
-    model: NameModel, prepared: Mapping[str, Any], figures: Mapping[str, Estimate]
+    model: TrainedModel, prepared: Mapping[str, Any], figures: Mapping[str, Estimate]
 ) -> Iterator[str]:
     """What the figures do not show, or show against the model, a sentence each."""
     none = Estimate(None)

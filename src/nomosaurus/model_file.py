@@ -22,11 +22,10 @@ from nomosaurus.dataset import PARTS, EncodedNames
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
 from nomosaurus.mixture import Mixture, NgramWeight, category_shares
-from nomosaurus.model import ListBits, NameModel
 from nomosaurus.network import RecurrentNetwork
 from nomosaurus.ngram import KneserNey
 from nomosaurus.params import ModelRecipe, Recipe
-from nomosaurus.training import Epoch
+from nomosaurus.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.vocabulary import Vocabulary
 
 ENTRY = "nomosaurus"
@@ -39,7 +38,7 @@ LIST_TENSORS = (
 )
 
 
-def save_model(path: Path, model: NameModel) -> None:
+def save_model(path: Path, model: TrainedModel) -> None:
     """Write a model file; the same model gives the same bytes."""
     tensors = {
         f"networks.{i}.{name}": np.ascontiguousarray(weight.detach().numpy())
@@ -66,7 +65,7 @@ def save_model(path: Path, model: NameModel) -> None:
     replace_file(path, lambda beside: beside.write_bytes(encoded))
 
 
-def load_model(path: Path | str) -> NameModel:
+def load_model(path: Path | str) -> TrainedModel:
     """Read a model file.
 
     Raises:
@@ -115,7 +114,7 @@ def load_model(path: Path | str) -> NameModel:
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return NameModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
+    return TrainedModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
 
 
 def _load_network(

@@ -14,7 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from nomosaurus.training import Epoch, Watcher
+from nomosaurus.trained import Epoch
+from nomosaurus.training import Watcher
 
 
 def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:

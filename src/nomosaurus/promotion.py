@@ -2,20 +2,13 @@
 
 # N test names
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from nomosaurus.bootstrap import Estimate, bootstrap_ratios
-from nomosaurus.dataset import EncodedNames
-from nomosaurus.model import NameModel
+from nomosaurus.comparison import Comparison
 from nomosaurus.params import PromoteParams
-from nomosaurus.vocabulary import Vocabulary
 
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 FLOORS = {
     "novelty": "min_novelty",
     "validity": "min_validity",
@@ -56,22 +49,6 @@ class Challenger:
     dirty: bool
     tainted: str
     figures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same test names; nats per character, the ends counted.
-
-    Attributes:
-        names: N.
-        challenger, champion: What each costs.
-        gain: What the challenger saves, paired.
-    """
-
-    names: int
-    challenger: float
-    champion: float
-    gain: Estimate
 
 
 @dataclass(frozen=True)
@@ -257,60 +234,3 @@ def _gain(comparison: Comparison, champion: Version, margin: float) -> Check:
     if not passed:
         found += f", which is not above {margin:g}"
     return Check(rule, passed, found)
-
-
-def compare(
-    challenger: NameModel,
-    champion: NameModel,
-    test: EncodedNames,
-    num_samples: int,
-    seed: int,
-) -> Comparison:
-    """Both models on the same test names, by a paired bootstrap over names.
-
-    A name's category is given to both models or, where one does not know it, to neither.
-
-    Args:
-        challenger: Whose vocabulary `test` is encoded with.
-        champion: A character that the challenger's vocabulary lacks is unknown to it too.
-        test: Held-out names.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
-    """
-    names = decoded(test, challenger.vocabulary)
-    known = dict(enumerate(challenger.vocabulary.categories))
-    both = set(known.values()) & set(champion.vocabulary.categories)
-    categories = {
-        name: known[i]
-        for name, i in zip(names, test.categories.tolist(), strict=True)
-        if known.get(i) in both
-    }
-    challenger_nats, champion_nats = (
-        model.nats(EncodedNames.from_names(names, model.vocabulary, categories))
-        for model in (challenger, champion)
-    )  # (N,) each
-    chars = test.lengths + 1
-    (gain,) = bootstrap_ratios((champion_nats - challenger_nats)[None], chars, num_samples, seed)
-    return Comparison(
-        len(test),
-        float(challenger_nats.sum() / chars.sum()),
-        float(champion_nats.sum() / chars.sum()),
-        gain,
-    )
-
-
-def num_learnt(models: list[NameModel], test: list[str]) -> int:
-    """How many test names are among those that one of the models learnt from."""
-    learnt = {name for model in models for name in model.train.decode(model.vocabulary)}
-    return len(learnt & set(test))
-
-
-def decoded(names: EncodedNames, vocabulary: Vocabulary) -> list[str]:
-    """Names as text, with a replacement character for each that the vocabulary lacks."""
-    table = np.array(["", *vocabulary.characters, UNKNOWN], dtype=object)
-    return ["".join(table[names[i]]) for i in range(len(names))]
-
-
-def names_sha256(names: list[str]) -> str:
-    """Hexadecimal SHA-256 of a list of names, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()

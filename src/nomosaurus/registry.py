@@ -18,24 +18,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from nomosaurus.comparison import Comparison, compare, decoded, names_sha256, num_learnt
 from nomosaurus.dataset import load_split, load_vocabulary
 from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
 from nomosaurus.files import main_checkout, write_text
 from nomosaurus.lineage import file_sha256
-from nomosaurus.model import NameModel
 from nomosaurus.model_file import load_model
 from nomosaurus.params import Params
-from nomosaurus.promotion import (
-    Challenger,
-    Comparison,
-    Verdict,
-    Version,
-    compare,
-    decide,
-    decoded,
-    names_sha256,
-    num_learnt,
-)
+from nomosaurus.promotion import Challenger, Verdict, Version, decide
 from nomosaurus.store import (
     MODEL_TAG,
     NOTE_TAG,
@@ -45,8 +35,9 @@ from nomosaurus.store import (
     one_at_a_time,
     open_store,
     with_commit,
-    with_section,
 )
+from nomosaurus.trained import TrainedModel
+from nomosaurus.views import with_section
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -155,7 +146,7 @@ class Registry:
             number = self._champion_number() if self._is_registered() else None
             return None if number is None else self._version(number)
 
-    def load(self, version: Version) -> NameModel:
+    def load(self, version: Version) -> TrainedModel:
         """A version's model, from MLflow's artifacts; its content is checked."""
         import mlflow
 

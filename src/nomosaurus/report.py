@@ -19,9 +19,9 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from nomosaurus import __version__
-from nomosaurus.bootstrap import Estimate
-from nomosaurus.model import NameModel
+from nomosaurus.estimate import Estimate
 from nomosaurus.params import EvaluateParams, SampleParams
+from nomosaurus.trained import TrainedModel
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -403,7 +403,7 @@ PICTURES = {
 
 
 def build_report(
-    model: NameModel,
+    model: TrainedModel,
     model_file: bytes,
     prepared: Mapping[str, Any],
     trained: Mapping[str, Any],
@@ -606,7 +606,7 @@ def _is_wide(svg: bytes) -> bool:
 
 
 def _settings(
-    model: NameModel, evaluate: EvaluateParams, sample: SampleParams
+    model: TrainedModel, evaluate: EvaluateParams, sample: SampleParams
 ) -> Iterator[tuple[str, str]]:
     yield "seed", str(model.recipe.seed)
     sections = {name: getattr(model.recipe, name) for name in ("data", "model", "train")}

@@ -7,6 +7,7 @@ from datetime import datetime
 from nomosaurus import lineage
 from nomosaurus.errors import TrackingError
 from nomosaurus.files import main_checkout
+from nomosaurus.sender import send_left_over
 from nomosaurus.store import (
     CROSSVALIDATION,
     EXPERIMENT,
@@ -16,7 +17,6 @@ from nomosaurus.store import (
     is_local,
     open_store,
     search,
-    send_left_over,
 )
 from nomosaurus.tracking import JOURNALS
 

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nomosaurus.model import NameModel, ScoredName
+from nomosaurus.generator import valid_name
+from nomosaurus.nearest import Neighbour, neighbours
 from nomosaurus.sampling import Drawing, draw_samples
+from nomosaurus.trained import ScoredName, TrainedModel
 from nomosaurus.vocabulary import characters
 
 DRAWS = 10_000
@@ -70,7 +72,7 @@ class Ranks:
     likelier, the interval still has a length.
 
     Attributes:
-        log_probs: Of the drawn names, as `NameModel.score` gives them, likeliest first; (D,).
+        log_probs: Of the drawn names, as `TrainedModel.score` gives them, likeliest first; (D,).
         weights: 1 / (n p_i) of each; shape (D,).
         num_draws: n: D, and the draws that were cut off or are not names.
     """
@@ -80,7 +82,7 @@ class Ranks:
     num_draws: int
 
     @classmethod
-    def draw(cls, model: NameModel, given: str | None = None) -> "Ranks":
+    def draw(cls, model: TrainedModel, given: str | None = None) -> "Ranks":
         """Draw 10,000 times, at temperature 1; this takes seconds.
 
         A draw that was cut off, or that the list would not keep as it is, is not a name: it
@@ -98,7 +100,7 @@ class Ranks:
         drawn = [
             (sample.log_prob, len(sample.ids) + 1)
             for sample in islice(draw_samples(model.mixture, drawing, SEED), DRAWS)
-            if sample.log_prob > LEAST_LOG_PROB and model.valid_name(sample) is not None
+            if sample.log_prob > LEAST_LOG_PROB and valid_name(model, sample) is not None
         ]
         log_probs, chars = np.array(drawn, dtype=float).reshape(-1, 2).T  # each (D,)
         # The score of a name also says that none of its characters is an unknown one.
@@ -110,7 +112,7 @@ class Ranks:
         """The rank of a name, likelier names counted and itself; low and high with it.
 
         Args:
-            log_prob: Of the name, in nats, as `NameModel.score` gives it.
+            log_prob: Of the name, in nats, as `TrainedModel.score` gives it.
         """
         likelier = int(np.searchsorted(-self.log_probs, -log_prob - SAME))
         most = len(self.log_probs) - FEWEST_BELOW
@@ -131,14 +133,6 @@ class Ranks:
         """Sums of the weights of the first 0, 1, … draws, and of their squares; (D + 1,)."""
         sums = (np.cumsum(values) for values in (self.weights, self.weights**2))
         return tuple(np.concatenate(([0.0], values)) for values in sums)
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A learnt name, and its Damerau-Levenshtein distance in characters."""
-
-    name: str
-    distance: int
 
 
 @dataclass(frozen=True)
@@ -181,7 +175,7 @@ class Assessment(ScoredName):
 
 
 def assess(
-    model: NameModel, names: Sequence[str], ranks: Ranks, given: str | None = None
+    model: TrainedModel, names: Sequence[str], ranks: Ranks, given: str | None = None
 ) -> list[Assessment]:
     """Judge names, in the order given; each is normalised as the list was.
 
@@ -198,7 +192,7 @@ def assess(
     encoded = model.encode(normal, given)
     event_nats = model.event_nats(encoded)  # (P,)
     scored = model.scored(names, encoded, encoded.sum_by_name(event_nats))
-    neighbours = model.neighbours(names, NEAREST)
+    near = neighbours(model, names, NEAREST)
     assessed = []
     for i, name in enumerate(scored):
         events = event_nats[encoded.event_offsets[i] : encoded.event_offsets[i + 1]]
@@ -212,7 +206,7 @@ def assess(
                 rank=rank.value,
                 rank_low=rank.low,
                 rank_high=rank.high,
-                nearest=[Neighbour(*neighbour) for neighbour in neighbours[i]],
+                nearest=near[i],
                 surprise=Surprise(
                     [*characters(normal[i]), ""][at], at + 1, round(events[at] / log(2), 4)
                 ),

@@ -17,23 +17,24 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModelContext
 
-from nomosaurus.corpus import check_encoding
 from nomosaurus.errors import ListError, NomosaurusError, SamplingError
 from nomosaurus.generation import Request, Tally
-from nomosaurus.model import ScoredName
+from nomosaurus.generator import NameGenerator
 from nomosaurus.model_file import load_model
+from nomosaurus.reading import check_encoding
 from nomosaurus.servable import LONGEST_SCORED, MOST_DRAWS, MOST_NAMES
+from nomosaurus.trained import ScoredName
 from nomosaurus.vocabulary import characters
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):
-    """`NameModel` behind MLflow's predict; threads may share it."""
+    """`NameGenerator` behind MLflow's predict; threads may share it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model file."""
-        self._model = load_model(context.artifacts["model"])
+        self._generator = NameGenerator(load_model(context.artifacts["model"]))
         # As in the stages, for the same names; and one request must not take every core.
-        torch.set_num_threads(self._model.recipe.train.num_threads)
+        torch.set_num_threads(self._generator.model.recipe.train.num_threads)
 
     def predict(
         self,
@@ -69,7 +70,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         check_encoding(settings.get("prefix", ""))
         tally = Tally()
         generated = []
-        for name in self._model.stream(count, Request(**settings), tally):
+        for name in self._generator.stream(count, Request(**settings), tally):
             generated.append(name)
             if tally.drawn > MOST_DRAWS and len(generated) < count:
                 raise SamplingError(
@@ -88,13 +89,13 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             if not isinstance(name, str):
                 raise ListError(f"a name must be text, and number {i} is {name!r}")
             check_encoding(name)
-            length = len(characters(self._model.normalise(name)))
+            length = len(characters(self._generator.model.normalise(name)))
             if not 0 < length <= LONGEST_SCORED:
                 raise ListError(
                     f"a name must have from 1 to {LONGEST_SCORED:,} characters, and number {i} "
                     f"has {length:,}"
                 )
-        return self._model.score(names, given)
+        return self._generator.score(names, given)
 
 
 set_model(ServedModel())

@@ -21,17 +21,11 @@ from nomosaurus import __version__, lineage
 from nomosaurus.errors import TrackingError
 from nomosaurus.files import main_checkout, read_json, read_name_table
 from nomosaurus.journal import Journal
-from nomosaurus.model import NameModel
 from nomosaurus.params import CrossvalidateParams, Recipe, Section
-from nomosaurus.store import (
-    CROSSVALIDATION,
-    EXPERIMENT,
-    Sender,
-    commit_tags,
-    in_one_line,
-    send_left_over,
-)
-from nomosaurus.training import Epoch, Watcher
+from nomosaurus.sender import Sender, send_left_over
+from nomosaurus.store import CROSSVALIDATION, EXPERIMENT, commit_tags, in_one_line
+from nomosaurus.trained import Epoch, TrainedModel
+from nomosaurus.training import Watcher
 from nomosaurus.usage import usage
 
 JOURNALS = ".runs"
@@ -261,7 +255,7 @@ def crossvalidation_run(
 
 
 @contextmanager
-def model_run(stage: str, model_path: Path, model: NameModel) -> Iterator[ModelRun]:
+def model_run(stage: str, model_path: Path, model: TrainedModel) -> Iterator[ModelRun]:
     """The run of a trained model; a new one if the store has none (a model from DVC's cache).
 
     Args:
@@ -313,7 +307,7 @@ def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> It
         run._end(status)
 
 
-def log_committed_run(commit: str, experiment: str, model: NameModel, root: Path) -> None:
+def log_committed_run(commit: str, experiment: str, model: TrainedModel, root: Path) -> None:
     """The run of a model that a commit has, made afterwards from what git and DVC hold of it.
 
     Args:

@@ -1,7 +1,6 @@
 """The training loop: optimiser, averaged weights, early stopping, the best epoch kept."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nomosaurus.dataset import EncodedNames, batches_by_length
-from nomosaurus.errors import DeviceError, TrainingError
+from nomosaurus.errors import TrainingError
 from nomosaurus.likelihood import mean_nats
 from nomosaurus.network import RecurrentNetwork, masked_cross_entropy
 from nomosaurus.params import ModelRecipe, TrainRecipe
+from nomosaurus.trained import Epoch, best_epoch
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,6 @@ class Task:
     train_params: TrainRecipe
     device: torch.device
     seed: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; nats are per scored character (letters and end).
-
-    Attributes:
-        number: 1 for the first.
-        train_nats: Mean over the epoch, with dropout and while the weights moved.
-        validation_nats: Of the averaged weights at the end of the epoch.
-        is_best: Whether no earlier epoch had a validation loss as low.
-    """
-
-    number: int
-    train_nats: float
-    validation_nats: float
-    is_best: bool
 
 
 @dataclass(frozen=True)
@@ -107,11 +90,6 @@ class Watcher:
         """Called after each of a network's epochs."""
 
 
-def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The epoch with the lowest validation loss, the first of them."""
-    return [epoch for epoch in epochs if epoch.is_best][-1]
-
-
 def learning_curve(histories: list[list[Epoch]]) -> pd.DataFrame:
     """A row an epoch, in nats per scored character: means over the networks that ran it."""
     rows = [
@@ -120,42 +98,6 @@ def learning_curve(histories: list[list[Epoch]]) -> pd.DataFrame:
         for epoch in history
     ]
     return pd.DataFrame(rows).groupby("epoch").mean().round(4).reset_index()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that train.device asks for; `auto` takes a GPU if there is one.
-
-    Raises:
-        DeviceError: If it is not available on this machine.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind, here in available.items() if here)
-    if not available[name]:
-        raise DeviceError(
-            f"train.device is {name!r}, which this machine or this build of torch does not "
-            'have; use "auto" or "cpu"'
-        )
-    return torch.device(name)
-
-
-def make_repeatable(num_threads: int) -> None:
-    """Fix what would change the bytes from one process to the next.
-
-    The number of threads decides in which order numbers are added up, so it is a
-    param and not the machine's count of cores, whatever OMP_NUM_THREADS says. On a
-    GPU, kernels that add in no fixed order are refused.
-    """
-    torch.set_num_threads(num_threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory before it is written. Filling it all the same, which comes with
-    # the line above, takes a sixth of the time with a vocabulary of thousands.
-    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 class _State:

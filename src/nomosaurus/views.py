@@ -4,6 +4,7 @@ Both are tags of the experiment. People may change them in the UI; they are set 
 """
 
 import json
+import re
 from datetime import UTC, datetime
 
 NAME = "Compare models"
@@ -64,3 +65,16 @@ def experiment_note(experiment_id: str) -> str:
     """The description of the models' experiment, in Markdown, with the way to the view."""
     address = f"#/experiments/{experiment_id}/runs?{ADDRESS}"
     return NOTE.format(name=NAME, address=address)
+
+
+def with_section(note: str, heading: str, text: str) -> str:
+    """A note in Markdown with the section under `heading` set to `text`; others stay."""
+    section = f"## {heading}\n\n{text.strip()}\n"
+    parts = [part for part in re.split(r"^(?=## )", note, flags=re.MULTILINE) if part.strip()]
+    for i, part in enumerate(parts):
+        if part.startswith(f"## {heading}\n"):
+            parts[i] = section
+            break
+    else:
+        parts.append(section)
+    return "\n".join(part.strip() + "\n" for part in parts)
