@@ -23,17 +23,17 @@ import numpy as np
 import torch
 import typer
 
-from nomosaurus.dataset import EncodedNames
-from nomosaurus.device import make_repeatable
-from nomosaurus.ensemble import member_tasks
-from nomosaurus.mixture import Mixture, NgramWeight
-from nomosaurus.model_file import load_model
-from nomosaurus.network import RecurrentNetwork
-from nomosaurus.ngram import KneserNey
+from nomosaurus.generation.sampling import Drawer, Drawing, draw_samples
+from nomosaurus.model.device import make_repeatable
+from nomosaurus.model.file import load_model
+from nomosaurus.model.mixture import Mixture, NgramWeight
+from nomosaurus.model.network import RecurrentNetwork
+from nomosaurus.model.ngram import KneserNey
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.sampling import Drawer, Drawing, draw_samples
-from nomosaurus.training import train_network
-from nomosaurus.vocabulary import Vocabulary
+from nomosaurus.training.loop import train_network
+from nomosaurus.training.processes import member_tasks
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 NAMES = 16_000

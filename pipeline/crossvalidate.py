@@ -7,17 +7,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus import tracking
-from nomosaurus.checkpoint import Checkpoints
-from nomosaurus.corpus import build_corpus
-from nomosaurus.crossvalidation import fold_tasks, held_out_costs, make_folds
-from nomosaurus.device import choose_device, make_repeatable
-from nomosaurus.ensemble import train_networks
 from nomosaurus.errors import one_line_errors
-from nomosaurus.evaluation import flat, likelihoods
+from nomosaurus.evaluation.evaluation import flat, likelihoods
 from nomosaurus.files import main_checkout, write_json
+from nomosaurus.model.device import choose_device, make_repeatable
+from nomosaurus.names.corpus import build_corpus
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.progress import say_settled, training_progress
+from nomosaurus.tracking import run as tracking
+from nomosaurus.training.checkpoint import Checkpoints
+from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
+from nomosaurus.training.processes import train_networks
+from nomosaurus.training.progress import say_settled, training_progress
 
 
 @one_line_errors()

@@ -7,17 +7,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus import tracking
-from nomosaurus.charts import draw_charts
-from nomosaurus.dataset import load_split
-from nomosaurus.device import make_repeatable
 from nomosaurus.errors import one_line_errors
-from nomosaurus.evaluation import evaluate, names_to_show
-from nomosaurus.explain import explain
+from nomosaurus.evaluation.evaluation import evaluate, names_to_show
+from nomosaurus.evaluation.explain import explain
 from nomosaurus.files import write_json, write_table
-from nomosaurus.model_file import load_model
+from nomosaurus.model.device import make_repeatable
+from nomosaurus.model.file import load_model
+from nomosaurus.names.dataset import load_split
 from nomosaurus.params import load_params
-from nomosaurus.pictures import draw_pictures, save_picture
+from nomosaurus.report.charts import draw_charts
+from nomosaurus.report.pictures import draw_pictures, save_picture
+from nomosaurus.tracking import run as tracking
 
 
 @one_line_errors()

@@ -11,12 +11,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus.corpus import build_corpus, name_hashes
-from nomosaurus.dataset import EncodedNames, Prepared, save_prepared
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import write_json
+from nomosaurus.names.corpus import build_corpus, name_hashes
+from nomosaurus.names.dataset import EncodedNames, Prepared, save_prepared
+from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import load_params
-from nomosaurus.vocabulary import Vocabulary
 
 
 @one_line_errors()

@@ -7,12 +7,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus import tracking
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import read_json, read_name_table, read_output, write_text
-from nomosaurus.model_file import load_model
+from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
-from nomosaurus.report import build_report
+from nomosaurus.report.page import build_report
+from nomosaurus.tracking import run as tracking
 
 
 @one_line_errors()

@@ -7,15 +7,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus import tracking
-from nomosaurus.device import make_repeatable
 from nomosaurus.errors import SamplingError, one_line_errors
 from nomosaurus.files import write_table
-from nomosaurus.generation import Request
-from nomosaurus.generator import NameGenerator
-from nomosaurus.model_file import load_model
-from nomosaurus.nearest import name_table
+from nomosaurus.generation.generator import NameGenerator
+from nomosaurus.generation.nearest import name_table
+from nomosaurus.generation.request import Request
+from nomosaurus.model.device import make_repeatable
+from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
+from nomosaurus.tracking import run as tracking
 
 
 @one_line_errors()

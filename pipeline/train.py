@@ -7,19 +7,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus import tracking
-from nomosaurus.checkpoint import Checkpoints
-from nomosaurus.dataset import load_known_hashes, load_split, load_vocabulary
-from nomosaurus.device import choose_device, make_repeatable
-from nomosaurus.ensemble import member_tasks, train_networks, training_summary
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import main_checkout, write_json, write_table
-from nomosaurus.mixture import fit_mixture
-from nomosaurus.model_file import save_model
+from nomosaurus.model.device import choose_device, make_repeatable
+from nomosaurus.model.file import save_model
+from nomosaurus.model.mixture import fit_mixture
+from nomosaurus.model.trained import ListBits, TrainedModel
+from nomosaurus.names.dataset import load_known_hashes, load_split, load_vocabulary
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.progress import say_settled, training_progress
-from nomosaurus.trained import ListBits, TrainedModel
-from nomosaurus.training import learning_curve
+from nomosaurus.tracking import run as tracking
+from nomosaurus.training.checkpoint import Checkpoints
+from nomosaurus.training.loop import learning_curve
+from nomosaurus.training.processes import member_tasks, train_networks, training_summary
+from nomosaurus.training.progress import say_settled, training_progress
 
 
 @one_line_errors()

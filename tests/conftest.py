@@ -11,14 +11,14 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from nomosaurus.corpus import name_hashes
-from nomosaurus.dataset import EncodedNames
-from nomosaurus.mixture import Mixture, NgramWeight, category_shares
-from nomosaurus.network import RecurrentNetwork
-from nomosaurus.ngram import KneserNey
+from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
+from nomosaurus.model.network import RecurrentNetwork
+from nomosaurus.model.ngram import KneserNey
+from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
+from nomosaurus.names.corpus import name_hashes
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import Params, Recipe, parse_params
-from nomosaurus.trained import Epoch, ListBits, TrainedModel
-from nomosaurus.vocabulary import Vocabulary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from nomosaurus.cli import app
+from nomosaurus.commands.app import app
 from nomosaurus.params import Params, Recipe, load_params
-from nomosaurus.servable import NEEDS
+from nomosaurus.tracking.logged_model import NEEDS
 
 
 def read_yaml(name: str) -> dict:
@@ -101,7 +101,7 @@ def test_only_these_modules_import_mlflow():
 
 def test_what_the_served_model_imports_is_among_its_requirements():
     code = (
-        "import sys, nomosaurus.model_file\nprint(*{name.split('.')[0] for name in sys.modules})\n"
+        "import sys, nomosaurus.model.file\nprint(*{name.split('.')[0] for name in sys.modules})\n"
     )
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True

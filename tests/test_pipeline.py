@@ -232,7 +232,7 @@ def runs(folder: Path, *options: str) -> list[dict]:
 
 def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
     (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
-    network = Path("src/nomosaurus/network.py")
+    network = Path("src/nomosaurus/model/network.py")
     queued = hashlib.md5((project / network).read_bytes()).hexdigest()
     cells = ["rnn", "gru", "lstm"]
     settings = ["-S", "seed=5", "-S", f"model.cell={','.join(cells)}"]

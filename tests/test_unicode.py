@@ -15,15 +15,15 @@ from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
-from nomosaurus.cli import app
-from nomosaurus.corpus import build_corpus, name_hashes
-from nomosaurus.dataset import EncodedNames
-from nomosaurus.ensemble import member_tasks, train_networks
-from nomosaurus.mixture import fit_mixture
-from nomosaurus.model_file import save_model
+from nomosaurus.commands.app import app
+from nomosaurus.model.file import save_model
+from nomosaurus.model.mixture import fit_mixture
+from nomosaurus.model.trained import ListBits, TrainedModel
+from nomosaurus.names.corpus import build_corpus, name_hashes
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary, characters
 from nomosaurus.params import Recipe
-from nomosaurus.trained import ListBits, TrainedModel
-from nomosaurus.vocabulary import Vocabulary, characters
+from nomosaurus.training.processes import member_tasks, train_networks
 
 FAMILY, ASTRONAUT = "👨\u200d👩\u200d👧", "🧑🏿\u200d🚀"
 HEART, THUMB, FLAG = "❤\ufe0f", "👍🏽", "🇩🇪"
@@ -105,7 +105,7 @@ def run(trained, monkeypatch):
         with monkeypatch.context() as patch:
             if terminal:
                 console = Console(force_terminal=True, color_system=None, width=120)
-                patch.setattr("nomosaurus.cli._console", lambda: console)
+                patch.setattr("nomosaurus.commands.app._console", lambda: console)
             result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
         return result.stdout

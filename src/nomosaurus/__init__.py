@@ -2,7 +2,7 @@
 
 >>> import nomosaurus
 >>> model = nomosaurus.load("models/model.safetensors")  # doctest: +SKIP
->>> from nomosaurus.generation import Request
+>>> from nomosaurus.generation.request import Request
 >>> request = Request(prefix="tyr", new=True, seed=1)
 >>> [name.name for name in model.generate(3, request)]  # doctest: +SKIP
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nomosaurus.generator import NameGenerator
+    from nomosaurus.generation.generator import NameGenerator
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ def load(path: Path | str) -> NameGenerator:
     Raises:
         nomosaurus.errors.ModelFileError: If it is missing, cut short or not a model.
     """
-    from nomosaurus.generator import NameGenerator  # torch takes seconds to import
-    from nomosaurus.model_file import load_model
+    from nomosaurus.generation.generator import NameGenerator
+    from nomosaurus.model.file import load_model
 
     return NameGenerator(load_model(path))

@@ -1,0 +1,191 @@
+"""`nomosaurus ci`: what the workflows in .github/ call; each runs on your own machine too."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nomosaurus import __version__
+from nomosaurus.errors import PipelineError, one_line_errors
+
+ci = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What the workflows in .github/ call; each runs on your own machine too.",
+)
+
+AS_IT_IS = "as in params.yaml"
+"""What a workflow's menu offers besides values."""
+
+
+@ci.command("check-lock")
+@one_line_errors()
+def check_lock() -> None:
+    """Fail if dvc.lock is not that of this code, these data and these params.
+
+    It needs no data, so a fresh clone will do.
+    """
+    from nomosaurus.workflows.lock import stale
+
+    if found := stale():
+        for line in found:
+            print(line)
+        raise PipelineError(
+            'dvc.lock is stale; run "make repro", and commit dvc.lock, metrics, plots and samples'
+        )
+    print("dvc.lock is that of this code, these data and these params")
+
+
+@ci.command()
+@one_line_errors()
+def pull() -> None:
+    """Get what DVC tracks from its remote, where one is configured."""
+    from nomosaurus.workflows.checkouts import pull as pull_from_remote
+
+    print(pull_from_remote())
+
+
+@ci.command()
+@one_line_errors()
+def push() -> None:
+    """Send what dvc.lock names to DVC's remote, where one is configured."""
+    from nomosaurus.workflows.checkouts import push as push_to_remote
+
+    print(push_to_remote())
+
+
+@ci.command()
+@one_line_errors()
+def repeat(
+    folder: Annotated[Path, typer.Argument(help="For a second clone; a new folder.")],
+) -> None:
+    """Run the pipeline again in a clean clone, and fail unless every output is the same.
+
+    Byte for byte, on this machine: another processor may round otherwise.
+    """
+    from nomosaurus.workflows.checkouts import differing_outputs, run
+
+    run("git", "clone", "--quiet", ".", str(folder))
+    run("dvc", "repro", folder=folder, show=True)
+    if differ := differing_outputs(Path(), folder):
+        raise PipelineError(f"a second run gave other bytes: {', '.join(differ)}")
+    print("a second run in a clean clone gave the same bytes for every output")
+
+
+@ci.command()
+@one_line_errors()
+def before(
+    commit: Annotated[str, typer.Argument(help="A commit, as git takes it.")],
+    folder: Annotated[Path, typer.Argument(help="For its checkout; a new folder.")],
+) -> None:
+    """Have another commit's outputs in a folder beside, from DVC's cache or made anew."""
+    from nomosaurus.tracking.lineage import full_commit
+    from nomosaurus.workflows.checkouts import run_elsewhere
+
+    run_elsewhere(full_commit(commit), folder)
+
+
+@ci.command()
+@one_line_errors()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="A checkout of the commit before.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the values here too.")
+    ] = None,
+) -> None:
+    """Say in Markdown what a change did: figures, params, learning curves, names.
+
+    The models are compared name by name on this checkout's test names, where both are there.
+
+    \b
+    Example:
+      nomosaurus ci before main .before
+      nomosaurus ci compare .before
+    """
+    from torch import set_num_threads
+
+    from nomosaurus.files import write_text
+    from nomosaurus.params import load_params
+    from nomosaurus.workflows.checkouts import changed
+
+    params = load_params(Path("params.yaml"))
+    set_num_threads(params.train.num_threads)
+    change = changed(folder, Path(), params.evaluate, params.seed)
+    if json_file:
+        write_text(json_file, change.as_json())
+    print(change.as_markdown())
+
+
+@ci.command()
+@one_line_errors()
+def retrain(
+    folder: Annotated[Path, typer.Argument(help="For what came of it; new or empty.")],
+    cell: Annotated[str, typer.Option(help="model.cell; empty for as in params.yaml.")] = "",
+    epochs: Annotated[str, typer.Option(help="train.max_epochs; the same.")] = "",
+    names: Annotated[str, typer.Option("--list", help="data.path; the same.")] = "",
+    assignments: Annotated[
+        str, typer.Option("--set", help="Other params: model.hidden_size=64 seed=2.")
+    ] = "",
+) -> None:
+    """Run the pipeline if anything changed, and judge the new model against the champion.
+
+    It works on commits of its own: afterwards git's HEAD is there, and "git switch -" leads
+    back. The folder gets the outcome (unchanged, won or lost), a summary, and the commits as a
+    git bundle.
+
+    \b
+    Example:
+      nomosaurus ci retrain .retraining --cell gru --set 'model.hidden_size=64'
+    """
+    from torch import set_num_threads
+
+    from nomosaurus.params import load_params
+    from nomosaurus.workflows import retraining
+
+    values = retraining.overrides(assignments)
+    given = {"model.cell": cell, "train.max_epochs": epochs, "data.path": names}
+    given = {key: text for key, text in given.items() if text not in ("", AS_IT_IS)}
+    values |= retraining.typed(given)
+    set_num_threads(load_params(Path("params.yaml")).train.num_threads)
+    came = retraining.retrain(values, folder)
+    print(came.summary)
+
+
+@ci.command()
+@one_line_errors()
+def release(
+    folder: Annotated[Path, typer.Argument(help="For what is to be published; new or empty.")],
+    repository: Annotated[
+        str,
+        typer.Option(
+            envvar="GITHUB_REPOSITORY",
+            help="OWNER/REPO on GitHub, from which people will verify what they get.",
+        ),
+    ],
+    tag: Annotated[
+        str, typer.Option(help="The tag, v and the version; a release of another is refused.")
+    ] = "",
+) -> None:
+    """Write what a release publishes: model, model card, report, checksums, and its notes.
+
+    After "make repro", on a commit: what no commit holds, or dvc.lock does not describe, is
+    refused.
+
+    \b
+    Example:
+      nomosaurus ci release release --repository OWNER/REPO
+    """
+    if tag and tag != f"v{__version__}":
+        raise typer.BadParameter(
+            f"--tag must be v{__version__}, as __version__ in src/nomosaurus/__init__.py has it, "
+            f"got {tag}"
+        )
+    if not re.fullmatch(r"[\w-]+/[\w.-]+", repository, re.ASCII):
+        raise typer.BadParameter(f"--repository must be OWNER/REPO, got {repository}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise typer.BadParameter(f"{folder} is not an empty folder")
+    from nomosaurus.workflows.release import write_release
+
+    for path in write_release(folder, repository):
+        print(path)

@@ -1,0 +1,89 @@
+"""Two models on the same held-out names, name by name."""
+
+# N test names
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from nomosaurus.evaluation.bootstrap import bootstrap_ratios
+from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.model.trained import TrainedModel
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same test names; nats per character, the ends counted.
+
+    Attributes:
+        names: N.
+        challenger, champion: What each costs.
+        gain: What the challenger saves, paired.
+    """
+
+    names: int
+    challenger: float
+    champion: float
+    gain: Estimate
+
+
+def compare(
+    challenger: TrainedModel,
+    champion: TrainedModel,
+    test: EncodedNames,
+    num_samples: int,
+    seed: int,
+) -> Comparison:
+    """Both models on the same test names, by a paired bootstrap over names.
+
+    A name's category is given to both models or, where one does not know it, to neither.
+
+    Args:
+        challenger: Whose vocabulary `test` is encoded with.
+        champion: A character that the challenger's vocabulary lacks is unknown to it too.
+        test: Held-out names.
+        num_samples: Bootstrap samples.
+        seed: Start of the bootstrap.
+    """
+    names = decoded(test, challenger.vocabulary)
+    known = dict(enumerate(challenger.vocabulary.categories))
+    both = set(known.values()) & set(champion.vocabulary.categories)
+    categories = {
+        name: known[i]
+        for name, i in zip(names, test.categories.tolist(), strict=True)
+        if known.get(i) in both
+    }
+    challenger_nats, champion_nats = (
+        model.nats(EncodedNames.from_names(names, model.vocabulary, categories))
+        for model in (challenger, champion)
+    )  # (N,) each
+    chars = test.lengths + 1
+    (gain,) = bootstrap_ratios((champion_nats - challenger_nats)[None], chars, num_samples, seed)
+    return Comparison(
+        len(test),
+        float(challenger_nats.sum() / chars.sum()),
+        float(champion_nats.sum() / chars.sum()),
+        gain,
+    )
+
+
+def num_learnt(models: list[TrainedModel], test: list[str]) -> int:
+    """How many test names are among those that one of the models learnt from."""
+    learnt = {name for model in models for name in model.train.decode(model.vocabulary)}
+    return len(learnt & set(test))
+
+
+def decoded(names: EncodedNames, vocabulary: Vocabulary) -> list[str]:
+    """Names as text, with a replacement character for each that the vocabulary lacks."""
+    table = np.array(["", *vocabulary.characters, UNKNOWN], dtype=object)
+    return ["".join(table[names[i]]) for i in range(len(names))]
+
+
+def names_sha256(names: list[str]) -> str:
+    """Hexadecimal SHA-256 of a list of names, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()

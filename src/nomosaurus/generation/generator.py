@@ -1,0 +1,184 @@
+"""Writes names with a trained model: draws, and keeps those that were asked for."""
+
+from collections.abc import Container, Iterator, Sequence
+
+import numpy as np
+
+from nomosaurus.errors import SamplingError
+from nomosaurus.generation.nearest import NearestNames
+from nomosaurus.generation.request import Request, Tally, Wording
+from nomosaurus.generation.sampling import Drawer, Drawing, Sample
+from nomosaurus.model.trained import ScoredName, TrainedModel
+from nomosaurus.names.corpus import drop_reason, normalise
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import characters
+
+DRAWS_WITHOUT_A_NAME = 20_000
+"""How many draws in a row may be refused before a request counts as impossible."""
+
+
+class NameGenerator:
+    """Generates and scores names; `nomosaurus.load` gives one.
+
+    Attributes:
+        model: The trained model.
+    """
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self._nearest = NearestNames(model.train)
+
+    def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
+        """Score names; see `TrainedModel.score`."""
+        return self.model.score(names, given)
+
+    def generate(self, count: int = 10, request: Request | None = None) -> list[ScoredName]:
+        """Write names; the first ten of a hundred are the ten of ten.
+
+        Args:
+            count: How many.
+            request: Which; any, if it is not given.
+
+        Raises:
+            SamplingError: As `stream` does; its `managed` holds the names found so far.
+        """
+        names: list[ScoredName] = []
+        try:
+            for name in self.stream(count, request or Request()):
+                names.append(name)
+        except SamplingError as error:
+            raise SamplingError(str(error), names) from None
+        return names
+
+    def stream(
+        self, count: int, request: Request, tally: Tally | None = None
+    ) -> Iterator[ScoredName]:
+        """Write names one by one, without keeping them.
+
+        With `unique` they are drawn without replacement: what was drawn is taken out of the
+        distribution, kept or not. With `new` alone, names of the list are taken out.
+
+        Args:
+            count: How many.
+            request: Which.
+            tally: Counts, as they come, what was drawn and why it was left out.
+
+        Raises:
+            ListError: If no training name has the category that is given.
+            SamplingError: If the request cannot be met, or no further name turns up.
+        """
+        tally = tally or Tally()
+        drawing = self._drawing(request)
+        wording = Wording(request, lowercase=self.model.recipe.data.lowercase)
+        drawer = Drawer(self.model.mixture, drawing, request.seed)
+        seen: set[str] = set()
+        in_vain = 0
+        while tally.kept < count:
+            taken_out = []
+            for sample in drawer.draw():
+                name = valid_name(self.model, sample)
+                reason = self._reason_against(sample, name, request, wording, seen)
+                tally.drawn += 1
+                if request.unique or reason == "listed":
+                    taken_out.append(sample)
+                if reason:
+                    tally.left_out[reason] += 1
+                    in_vain += 1
+                    continue
+                if request.unique:
+                    seen.add(name)
+                tally.kept, in_vain = tally.kept + 1, 0
+                chars = len(sample.ids) + 1
+                nats = -sample.log_prob + self.model.vocabulary.unknown_nats(chars, 0)
+                is_new = request.new or not self.model.knows(name)
+                yield ScoredName.of(name, nats, chars, new=is_new)
+                if tally.kept == count:
+                    break
+            drawer.leave_out(taken_out)
+            if request.unique:
+                tally.share_used = drawer.share_left_out
+            if tally.kept < count and (drawer.is_dry or in_vain >= DRAWS_WITHOUT_A_NAME):
+                raise SamplingError(_gave_up(tally, count, is_dry=drawer.is_dry))
+
+    def _drawing(self, request: Request) -> Drawing:
+        longest = self.model.recipe.data.max_length
+        limit = min(request.max_length or longest, longest)
+        if request.min_length > limit:
+            raise SamplingError(
+                f"min_length must be at most {limit}, the most characters that a name of this "
+                f"model has (data.max_length), got {request.min_length}"
+            )
+        prefix = self._prefix_ids(request.prefix, limit)
+        category = None if request.given is None else self.model.category_id(request.given)
+        return Drawing(request.temperature, request.top_k, request.top_p, prefix, limit, category)
+
+    def _reason_against(
+        self,
+        sample: Sample,
+        name: str | None,
+        request: Request,
+        wording: Wording,
+        seen: Container[str],
+    ) -> str | None:
+        """Why a sample is left out, a key of `REASONS`, or None if it is wanted."""
+        if not sample.ended:
+            return "too_long"
+        if len(sample.ids) < request.min_length:
+            return "too_short"
+        if name is None:
+            return "malformed"
+        if request.new and self.model.knows(name):
+            return "listed"
+        if name in seen:
+            return "repeated"
+        reason = wording.reason_against(name)
+        if reason is None and request.min_distance > 0:
+            encoded = EncodedNames.from_names([name], self.model.vocabulary)
+            _, ((distance,),) = self._nearest.rows(encoded)
+            if distance < request.min_distance:
+                return "too_near"
+        return reason
+
+    def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
+        # With a letter behind it, since a prefix may end in the space between two words,
+        # and since lower case depends on what follows (the Greek sigma).
+        normal = normalise(f"{prefix}x", lowercase=self.model.recipe.data.lowercase)[:-1]
+        ids = self.model.vocabulary.encode(normal)
+        for character, i in zip(characters(normal), ids, strict=True):
+            if i == self.model.vocabulary.unknown_id:
+                raise SamplingError(
+                    f"the prefix {prefix!r} has the character {character!r}, which no "
+                    "training name has; a model can only write characters it has seen"
+                )
+        if len(ids) > limit:
+            raise SamplingError(
+                f"the prefix {prefix!r} has {len(ids)} characters, and a name has at most {limit} "
+                "(max_length, and data.max_length of this model)"
+            )
+        return tuple(int(i) for i in ids)
+
+
+def valid_name(model: TrainedModel, sample: Sample) -> str | None:
+    """The name that was drawn, if it would be kept, unchanged, if it stood on the list.
+
+    None if it was cut off, breaks a rule of the list, or its characters are not the
+    drawn ones: some, such as two halves of a flag, become one side by side.
+    """
+    name = model.vocabulary.decode(sample.ids)
+    is_valid = (
+        sample.ended
+        and model.normalise(name) == name
+        and not drop_reason(name, model.recipe.data.max_length)
+        and np.array_equal(model.vocabulary.encode(name), sample.ids)
+    )
+    return name if is_valid else None
+
+
+def _gave_up(tally: Tally, count: int, *, is_dry: bool) -> str:
+    found = f"found {tally.kept:,} of the {count:,} names asked for: "
+    if is_dry:
+        return f"{found}the model can write no other ({tally})"
+    return (
+        f"{found}the last {DRAWS_WITHOUT_A_NAME:,} draws gave none ({tally}); "
+        "ask for fewer names, for less, or for a higher temperature"
+    )

@@ -1,0 +1,298 @@
+"""Drawing names from a model, one character at a time.
+
+Sample i depends on the model, the sampling settings, the seed and i alone.
+Two things make it so: its random numbers are counted off from (seed, i), and samples
+are always computed in the same blocks, samples 0 to 255, 256 to 511 and so on, since
+a matrix product may round differently for another number of rows.
+"""
+
+# B rows still being drawn, V vocabulary
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nomosaurus.errors import SamplingError
+from nomosaurus.generation.trie import EXHAUSTED, Paths, Trie
+from nomosaurus.model.mixture import Mixture
+from nomosaurus.names.vocabulary import BOUNDARY_ID
+
+BLOCK = 256
+"""Samples computed together; part of what a sample depends on, so it stays fixed."""
+
+REBUILT_AT = 0.05
+"""The share of what is left that may be drawn in vain before the trie is built anew."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How characters are drawn.
+
+    Attributes:
+        temperature: Divides the log-probabilities; below 1 bolder on the likely, above 1 wilder.
+        top_k: Only the k most likely characters; 0 for all.
+        top_p: Only the most likely characters that together reach this probability
+            (Holtzman et al. 2020); 1 for all.
+        prefix: Ids that every name begins with, shape (characters,).
+        max_length: The most characters in a name, the prefix included. A longer name is
+            cut off there, and so known as one that is too long.
+        category: The id of every name's category; if None, names are drawn over all categories.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    prefix: tuple[int, ...] = ()
+    max_length: int = 100
+    category: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would draw nothing, or nonsense.
+
+        Raises:
+            SamplingError: Naming the setting, its range and the value.
+        """
+        rules = {
+            "temperature must be from 0.01 to 100": 0.01 <= self.temperature <= 100,
+            "top_k must be 0 or more": self.top_k >= 0,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise SamplingError(f"{rule}, got {getattr(self, rule.split()[0])}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One drawn name.
+
+    Attributes:
+        ids: Its characters, shape (characters,).
+        log_prob: Its log-probability under the model as it is (temperature 1, all
+            characters, prefix and end counted), in nats.
+        ended: Whether it ended by itself; if not, it was cut off at the length limit.
+        path: The events that were drawn, with the probability that each was drawn with;
+            where it was cut off, the symbol V stands for all that is not the end.
+    """
+
+    ids: np.ndarray
+    log_prob: float
+    ended: bool
+    path: Paths
+
+    @property
+    def share(self) -> float:
+        """The probability that a draw gives this, as it is drawn; 1 for all draws together."""
+        return float(self.path.probabilities.prod())
+
+
+def draw_samples(mixture: Mixture, drawing: Drawing, seed: int, start: int = 0) -> Iterator[Sample]:
+    """Draw samples number `start`, `start` + 1, … without end, each on its own.
+
+    Args:
+        mixture: The model; it is not changed.
+        drawing: How characters are drawn.
+        seed: Start of the random numbers, from 0 to below 2 ** 63.
+        start: The first sample's number.
+
+    Raises:
+        SamplingError: If the seed is out of range.
+    """
+    _check_seed(seed)
+    nothing = Trie(Paths.none(), mixture.vocab_size + 1)
+    block = start // BLOCK
+    skip = start % BLOCK
+    while True:
+        yield from _draw_block(mixture, drawing, seed, block, nothing)[skip:]
+        block, skip = block + 1, 0
+
+
+class Drawer:
+    """Draws block after block, and leaves out what it was told to.
+
+    Between two times that the trie is built, a few samples come that were left out already.
+    Who passes over them gets the model's distribution without what was left out, exactly, since
+    a draw that is repeated until it is none of a set of names has the distribution without them.
+
+    Args:
+        mixture: The model; it is not changed.
+        drawing: How characters are drawn.
+        seed: Start of the random numbers, from 0 to below 2 ** 63.
+
+    Raises:
+        SamplingError: If the seed is out of range.
+    """
+
+    def __init__(self, mixture: Mixture, drawing: Drawing, seed: int) -> None:
+        _check_seed(seed)
+        self._mixture = mixture
+        self._drawing = drawing
+        self._seed = seed
+        self._block = 0
+        self._trie = Trie(Paths.none(), mixture.vocab_size + 1)
+        self._in_trie = Paths.none()
+        self._recent: dict[bytes, Paths] = {}
+        self._recent_share = 0.0
+
+    @property
+    def share_left_out(self) -> float:
+        """The probability of all that was left out, of 1 for what may be drawn at all."""
+        return min(1.0, 1 - self._trie.left + self._recent_share)
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether there is nothing left to draw."""
+        return self._trie.left < EXHAUSTED
+
+    def draw(self) -> list[Sample]:
+        """The next block; shorter than others where rows ran into what was left out."""
+        samples = _draw_block(self._mixture, self._drawing, self._seed, self._block, self._trie)
+        self._block += 1
+        return samples
+
+    def leave_out(self, samples: Iterable[Sample]) -> None:
+        """Draw these no more, from now on or soon."""
+        for sample in samples:
+            path = sample.path
+            symbols = path.symbols.astype(np.int32)
+            key = symbols.tobytes()
+            if key not in self._recent:
+                # Copies, since the arrays of a sample are parts of its whole block's.
+                self._recent[key] = Paths(symbols, path.probabilities.copy(), path.sizes)
+                self._recent_share += sample.share
+        if self._recent_share > REBUILT_AT * self._trie.left:
+            self._in_trie = Paths.joined([self._in_trie, *self._recent.values()])
+            self._trie = Trie(self._in_trie, self._mixture.vocab_size + 1)
+            self._recent, self._recent_share = {}, 0.0
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise SamplingError(f"seed must be from 0 to below 2 ** 63, got {seed}")
+
+
+def _draw_block(
+    mixture: Mixture, drawing: Drawing, seed: int, block: int, left_out: Trie
+) -> list[Sample]:
+    limit = drawing.max_length
+    uniforms = _uniforms(seed, block, limit + 1)  # (BLOCK, steps)
+    symbols = np.zeros((BLOCK, limit + 1), dtype=np.int64)
+    probabilities = np.ones((BLOCK, limit + 1))
+    lengths = np.full(BLOCK, limit)
+    log_probs = np.zeros(BLOCK)
+    rows = np.arange(BLOCK)  # (B,), the samples not yet ended
+    ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
+    nodes = left_out.root(BLOCK)  # (B,)
+    dead: set[int] = set()
+    given = None if drawing.category is None else np.full(BLOCK, drawing.category)
+    state = mixture.initial_state(BLOCK, given)
+    for step in range(limit + 1):
+        plain, state = mixture.step(ids, state)  # (B, V)
+        if step < len(drawing.prefix):
+            chosen = torch.full((len(rows),), drawing.prefix[step])  # (B,)
+        else:
+            allowed = restrict(plain, drawing)  # (B, V)
+            if step == limit:
+                allowed = _end_or_too_long(allowed)  # (B, V + 1)
+            weights = left_out.weigh(allowed, nodes, step)
+            chosen = choose(weights, torch.from_numpy(uniforms[rows, step]))  # (B,)
+            alive = (weights.sum(1) > 0).numpy()
+            chosen = chosen.where(torch.from_numpy(alive), BOUNDARY_ID)
+            dead |= set(rows[~alive].tolist())
+            probabilities[rows, step] = allowed.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
+        ids = chosen.numpy()
+        symbols[rows, step] = ids
+        nodes = left_out.descend(nodes, step, ids)
+        ends = ids == BOUNDARY_ID
+        if step == limit:
+            log_probs[rows[ends]] += plain[torch.from_numpy(ends), BOUNDARY_ID].numpy()
+            break
+        log_probs[rows] += plain.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
+        lengths[rows[ends]] = step
+        going = np.flatnonzero(~ends)
+        if len(going) == 0:
+            break
+        if len(going) < len(rows):
+            ids, nodes, state, rows = ids[going], nodes[going], state.select(going), rows[going]
+    ended = symbols[np.arange(BLOCK), lengths] == BOUNDARY_ID
+    return [
+        Sample(
+            symbols[i, : lengths[i]],
+            float(log_probs[i]),
+            bool(ended[i]),
+            Paths(
+                symbols[i, : lengths[i] + 1],
+                probabilities[i, : lengths[i] + 1],
+                lengths[i : i + 1] + 1,
+            ),
+        )
+        for i in range(BLOCK)
+        if i not in dead
+    ]
+
+
+def _end_or_too_long(probabilities: Tensor) -> Tensor:
+    """The end, and all that is not the end as the symbol V; from (B, V) to (B, V + 1)."""
+    events = torch.zeros(len(probabilities), probabilities.shape[1] + 1, dtype=probabilities.dtype)
+    events[:, BOUNDARY_ID] = probabilities[:, BOUNDARY_ID]
+    events[:, -1] = 1 - probabilities[:, BOUNDARY_ID]
+    return events
+
+
+def restrict(log_probs: Tensor, drawing: Drawing) -> Tensor:
+    """The distribution to draw from: temperature first, then top-k, then top-p.
+
+    Args:
+        log_probs: Of each character, up to a constant a row, shape (B, V).
+        drawing: Its temperature, top_k and top_p; the rest is not looked at.
+
+    Returns:
+        Probabilities, shape (B, V), each row summing to 1. At least one character is
+        always left. Among equally likely ones the smaller id comes first.
+    """
+    probabilities = torch.softmax(log_probs / drawing.temperature, dim=-1)  # (B, V)
+    if drawing.top_k == 0 and drawing.top_p == 1:
+        return probabilities
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)  # (B, V)
+    allowed = torch.ones_like(ranked, dtype=torch.bool)  # (B, V)
+    if drawing.top_k:
+        allowed[:, drawing.top_k :] = False
+    ranked = ranked.where(allowed, 0)
+    ranked = ranked / ranked.sum(dim=-1, keepdim=True)
+    if drawing.top_p < 1:
+        before = ranked.cumsum(dim=-1) - ranked  # (B, V), mass of the likelier ones
+        ranked = ranked.where(before < drawing.top_p, 0)
+        ranked = ranked / ranked.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(ranked).scatter(1, order, ranked)  # (B, V)
+
+
+def choose(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Turn one uniform number a row into one id, by the inverse of the distribution.
+
+    Args:
+        weights: What the probabilities are in proportion to, shape (B, V).
+        uniform: In [0, 1), shape (B,).
+
+    Returns:
+        Ids, shape (B,), never one of weight 0; V where all weights of a row are 0.
+    """
+    cumulative = weights.cumsum(dim=-1)  # (B, V)
+    # Rounding may lift the product up to the total.
+    total = cumulative[:, -1]  # (B,)
+    threshold = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold.unsqueeze(1), right=True).squeeze(1)  # (B,)
+
+
+def _uniforms(seed: int, block: int, steps: int) -> np.ndarray:
+    """The random numbers of a block's samples, shape (BLOCK, steps rounded up to 4).
+
+    Philox (Salmon et al. 2011) counts in groups of four 64-bit words, so each sample
+    has its own groups at a place that follows from its number.
+    """
+    groups = -(-steps // 4)
+    source = np.random.Philox(key=seed)
+    source.advance(block * BLOCK * groups)
+    return np.random.Generator(source).random((BLOCK, groups * 4))

@@ -1,0 +1,130 @@
+"""The one file that is the model: safetensors with its metadata. No pickle is loaded.
+
+It holds the weights of network i under its own parameter names after `networks.i.`, the
+training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the whole
+list as `known_hashes`, what the names of its sides cost as `scores.train` and
+`scores.validation` (bits per character, sorted), and one metadata entry, JSON, with the
+vocabulary and the recipe. One entry, because safetensors writes several in no fixed order, and
+the bytes must repeat. The n-gram is counted again from the training names when the file is read.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from nomosaurus.errors import ModelFileError
+from nomosaurus.files import replace_file
+from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
+from nomosaurus.model.network import RecurrentNetwork
+from nomosaurus.model.ngram import KneserNey
+from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
+from nomosaurus.names.dataset import PARTS, EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.params import ModelRecipe, Recipe
+
+ENTRY = "nomosaurus"
+FORMAT = 3
+LIST_TENSORS = (
+    *(f"train.{part}" for part in PARTS),
+    "known_hashes",
+    "scores.train",
+    "scores.validation",
+)
+
+
+def save_model(path: Path, model: TrainedModel) -> None:
+    """Write a model file; the same model gives the same bytes."""
+    tensors = {
+        f"networks.{i}.{name}": np.ascontiguousarray(weight.detach().numpy())
+        for i, network in enumerate(model.mixture.networks)
+        for name, weight in network.state_dict().items()
+    }
+    of_train = [getattr(model.train, part) for part in PARTS]
+    of_list = (*of_train, model.known_hashes, *model.list_bits)
+    tensors |= {
+        name: np.ascontiguousarray(array) for name, array in zip(LIST_TENSORS, of_list, strict=True)
+    }
+    content = {
+        "format": FORMAT,
+        "characters": list(model.vocabulary.characters),
+        "unknown_mass": model.vocabulary.unknown_mass,
+        "categories": list(model.vocabulary.categories),
+        "recipe": model.recipe.model_dump(),
+        "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
+        "ngram_order": model.mixture.ngram.order,
+        "ngram_weight": model.mixture.ngram_weight,
+    }
+    metadata = {ENTRY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
+    encoded = save(tensors, metadata=metadata)
+    replace_file(path, lambda beside: beside.write_bytes(encoded))
+
+
+def load_model(path: Path | str) -> TrainedModel:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: If it is missing, cut short, or not a Nomosaurus model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(
+            f'{path} not found; run "dvc repro" to train a model, or "dvc checkout" '
+            "to get back the one that dvc.lock names"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is cut short, damaged or not a safetensors file ({error}); "
+            'restore it with "dvc checkout" or train again with "dvc repro --force train"'
+        ) from None
+    if ENTRY not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not a Nomosaurus model")
+    try:
+        content = json.loads(metadata[ENTRY])
+        if content["format"] != FORMAT:
+            raise ModelFileError(
+                f"{path} has model format {content['format']}, and this version of "
+                f"Nomosaurus reads format {FORMAT}; train it again"
+            )
+        recipe = Recipe.model_validate(content["recipe"])
+        vocabulary = Vocabulary(
+            tuple(content["characters"]), content["unknown_mass"], tuple(content["categories"])
+        )
+        *of_train, known_hashes, bits_train, bits_validation = map(tensors.pop, LIST_TENSORS)
+        list_bits = ListBits(bits_train, bits_validation)
+        train = EncodedNames(*of_train)
+        networks = [
+            _load_network(recipe.model, vocabulary, tensors, f"networks.{i}.")
+            for i in range(recipe.model.members)
+        ]
+        ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
+        weight = NgramWeight(*content["ngram_weight"])
+        shares = category_shares(train, vocabulary.num_categories)
+        mixture = Mixture(networks, ngram, weight, shares)
+        histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
+    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
+        problem = str(error).splitlines()[0]
+        raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
+    return TrainedModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
+
+
+def _load_network(
+    params: ModelRecipe, vocabulary: Vocabulary, tensors: dict[str, np.ndarray], prefix: str
+) -> RecurrentNetwork:
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(weight)
+        for name, weight in tensors.items()
+        if name.startswith(prefix)
+    }
+    return RecurrentNetwork.with_weights(
+        params, vocabulary.size, vocabulary.num_categories, weights
+    )

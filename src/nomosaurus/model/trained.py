@@ -1,0 +1,205 @@
+"""A trained model: networks and n-gram with their vocabulary and the list they learnt."""
+
+# N names, P events of all names (letters and ends, name after name)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+from nomosaurus.errors import ListError
+from nomosaurus.model.costs import unknown_event_nats, unknown_nats
+from nomosaurus.model.mixture import Mixture
+from nomosaurus.names.corpus import name_hash, normalise
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary, characters
+from nomosaurus.params import Recipe
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to; nats are per scored character (letters and end).
+
+    Attributes:
+        number: 1 for the first.
+        train_nats: Mean over the epoch, with dropout and while the weights moved.
+        validation_nats: Of the averaged weights at the end of the epoch.
+        is_best: Whether no earlier epoch had a validation loss as low.
+    """
+
+    number: int
+    train_nats: float
+    validation_nats: float
+    is_best: bool
+
+
+def best_epoch(epochs: list[Epoch]) -> Epoch:
+    """The epoch with the lowest validation loss, the first of them."""
+    return [epoch for epoch in epochs if epoch.is_best][-1]
+
+
+@dataclass(frozen=True)
+class ScoredName:
+    """A name and what the model makes of it.
+
+    Attributes:
+        name: The name.
+        log_prob: Its log-probability in nats, the end counted.
+        chars: What was predicted: letters + 1 for the end.
+        bits_per_char: -log_prob / chars / ln 2.
+        new: Whether it is on no side of the list, neither learnt nor held out.
+    """
+
+    name: str
+    log_prob: float
+    chars: int
+    bits_per_char: float
+    new: bool
+
+    @classmethod
+    def of(cls, name: str, nats: float, chars: int, *, new: bool) -> "ScoredName":
+        """From what the name costs, in nats."""
+        bits = float(bits_per_char(nats, chars))
+        return cls(name, -round(float(nats), 6), chars, bits, new)
+
+
+class ListBits(NamedTuple):
+    """What the names of a list cost a model, to compare other names with.
+
+    Attributes:
+        train: Bits per character of the training names, as in `ScoredName`, sorted; float32. Where
+            names have categories, each is given its own.
+        validation: The same of the validation names.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+
+    @classmethod
+    def measure(
+        cls,
+        mixture: Mixture,
+        vocabulary: Vocabulary,
+        train: EncodedNames,
+        validation: EncodedNames,
+    ) -> "ListBits":
+        """What the names of both sides cost networks and n-gram."""
+
+        def sorted_bits(names: EncodedNames) -> np.ndarray:
+            nats = mixture.name_nats(names) + unknown_nats(names, vocabulary)  # (N,)
+            return np.sort(bits_per_char(nats, names.lengths + 1)).astype(np.float32)
+
+        return cls(sorted_bits(train), sorted_bits(validation))
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model and all that it knows of its list; it scores names.
+
+    Attributes:
+        mixture: The networks and the n-gram.
+        vocabulary: Its characters and categories.
+        train: The names it learnt from.
+        known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
+        recipe: The params it follows from.
+        histories: Of each network, the epochs of its training, in order.
+        list_bits: What the list's own names cost.
+    """
+
+    mixture: Mixture
+    vocabulary: Vocabulary
+    train: EncodedNames
+    known_hashes: np.ndarray
+    recipe: Recipe
+    histories: list[list[Epoch]]
+    list_bits: ListBits
+
+    @property
+    def best_epochs(self) -> list[Epoch]:
+        """Of each network, the epoch whose weights it has."""
+        return [best_epoch(history) for history in self.histories]
+
+    def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
+        """Score names, in the order given; each is normalised as the list was.
+
+        A character that no training name has is an unknown event and costs what
+        `Vocabulary.unknown_mass` says.
+
+        Args:
+            names: The names.
+            given: The category of all of them; else their category counts as not known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
+        """
+        encoded = self.encode([self.normalise(name) for name in names], given)
+        return self.scored(names, encoded, self.nats(encoded))
+
+    def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
+        """Normalised names as ids, all of the category that is given, or of none that is known.
+
+        Raises:
+            ListError: If `given` is no category that the model knows.
+        """
+        encoded = EncodedNames.from_names(names, self.vocabulary)
+        return encoded if given is None else encoded.with_category(self.category_id(given))
+
+    def scored(
+        self, names: Sequence[str], encoded: EncodedNames, nats: np.ndarray
+    ) -> list[ScoredName]:
+        """Names as they were given, encoded as they were normalised, with their nats, (N,)."""
+        return [
+            ScoredName.of(name, cost, int(length) + 1, new=not self.knows(self.normalise(name)))
+            for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
+        ]
+
+    def category_id(self, category: str) -> int:
+        """The id of a category.
+
+        Raises:
+            ListError: If no training name has it, naming those that there are.
+        """
+        known = self.vocabulary.categories
+        normal = normalise(category, lowercase=False)
+        if normal in known:
+            return known.index(normal)
+        if not known:
+            raise ListError(
+                f"this model knows no category, so not {category!r} either: data.condition names "
+                "the list's column with the categories, and it was empty"
+            )
+        shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
+        raise ListError(f"no training name has the category {category!r}; there are {shown}")
+
+    def unknown_characters(self, names: Sequence[str]) -> list[str]:
+        """The characters of names that no training name has, sorted."""
+        found = {c for name in names for c in characters(self.normalise(name))}
+        return sorted(found - set(self.vocabulary.characters))
+
+    def nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each name, unknown events included; shape (N,).
+
+        Given its category; where that is not known, over all of them.
+        """
+        return self.mixture.name_nats(names) + unknown_nats(names, self.vocabulary)
+
+    def event_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each letter and end, unknown events included; shape (P,)."""
+        return unknown_event_nats(names, self.vocabulary) - self.mixture.event_log_probs(names)
+
+    def normalise(self, name: str) -> str:
+        """The form of a name that this model knows."""
+        return normalise(name, lowercase=self.recipe.data.lowercase)
+
+    def knows(self, name: str) -> bool:
+        """Whether a normalised name is on the list, learnt or held out."""
+        wanted = np.uint64(name_hash(name, self.recipe.data.split_key))
+        place = np.searchsorted(self.known_hashes, wanted)
+        return bool(place < len(self.known_hashes) and self.known_hashes[place] == wanted)
+
+
+def bits_per_char(nats: np.ndarray | float, chars: np.ndarray | int) -> np.ndarray:
+    """To four decimals; of the shape of the arguments."""
+    return np.round(np.round(nats, 6) / chars / log(2), 4)

@@ -1,0 +1,183 @@
+"""Names in: read, normalise, merge duplicates, split, and account for every row."""
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nomosaurus.errors import ListError
+from nomosaurus.names.reading import read_rows
+from nomosaurus.names.vocabulary import Vocabulary, characters
+from nomosaurus.params import DataParams
+
+SPLITS = ("train", "validation", "test")
+DROP_REASONS = ("empty", "too_long", "control_character")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A list of names, each once, with the side each one is on.
+
+    Attributes:
+        train, validation, test: Normalised names, in the order of the list.
+        rows_read: Rows of the input, before anything was dropped.
+        dropped: Rows dropped, by reason; every reason is a key.
+        duplicates: Rows merged into an equal name above them.
+        categories: Of each name, that of its first row; empty without data.condition.
+        category_conflicts: Rows merged into an equal name of another category.
+    """
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    rows_read: int
+    dropped: dict[str, int]
+    duplicates: int
+    categories: dict[str, str]
+    category_conflicts: int
+
+    def names(self) -> list[str]:
+        """All three sides together."""
+        return self.train + self.validation + self.test
+
+    def report(self, vocabulary: Vocabulary) -> dict[str, int | float]:
+        """The counts for metrics/prepare.json; characters are grapheme clusters.
+
+        `letters` counts the characters of all kept names. `unknown_validation` and
+        `unknown_test` count characters that no training name has; with `_category`, names
+        whose category no training name has. `categories` are those of the training names.
+        """
+        lengths = [len(characters(name)) for name in self.names()]
+        known = set(vocabulary.characters)
+        known_categories = set(vocabulary.categories)
+
+        def unknown(names: list[str]) -> int:
+            return sum(c not in known for name in names for c in characters(name))
+
+        def unknown_category(names: list[str]) -> int:
+            categories = [self.categories[name] for name in names if name in self.categories]
+            return sum(category not in known_categories for category in categories)
+
+        return {
+            "rows_read": self.rows_read,
+            "names_kept": len(lengths),
+            "duplicates_merged": self.duplicates,
+            **{f"dropped_{reason}": count for reason, count in self.dropped.items()},
+            "names_train": len(self.train),
+            "names_validation": len(self.validation),
+            "names_test": len(self.test),
+            "letters": sum(lengths),
+            "longest_name": max(lengths),
+            "mean_length": round(sum(lengths) / len(lengths), 3),
+            "vocabulary_size": vocabulary.size,
+            "unknown_validation": unknown(self.validation),
+            "unknown_test": unknown(self.test),
+            "categories": vocabulary.num_categories,
+            "category_conflicts": self.category_conflicts,
+            "unknown_category_validation": unknown_category(self.validation),
+            "unknown_category_test": unknown_category(self.test),
+        }
+
+
+def build_corpus(params: DataParams) -> Corpus:
+    """Read the list, drop what is not a name, merge duplicates and split.
+
+    Raises:
+        ListError: If the list cannot be read, or is too small to split.
+    """
+    rows = read_rows(Path(params.path), params.column, params.condition)
+    dropped: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    conflicts = 0
+    for row in rows:
+        name = normalise(row.name, lowercase=params.lowercase)
+        reason = drop_reason(name, params.max_length)
+        if reason:
+            dropped[reason] += 1
+        else:
+            category = normalise(row.category, lowercase=False)
+            conflicts += names.setdefault(name, category) != category
+    duplicates = len(rows) - dropped.total() - len(names)
+    if not names:
+        raise ListError(
+            f"{params.path} has no usable name: {len(rows)} rows read"
+            + "".join(f", {count} dropped as {reason}" for reason, count in dropped.items())
+        )
+    sides: dict[str, list[str]] = {side: [] for side in SPLITS}
+    for name, side in zip(names, split_sides(names, params), strict=True):
+        sides[side].append(name)
+    if not all(sides.values()):
+        counts = ", ".join(f"{len(sides[side])} {side}" for side in SPLITS)
+        raise ListError(
+            f"{params.path} has too few names to learn from and to test on: "
+            f"{len(names)} different names split into {counts}, and each side needs "
+            "at least one; add names (a few dozen is the least that is useful), or try "
+            "another data.split_key"
+        )
+    return Corpus(
+        **sides,
+        rows_read=len(rows),
+        dropped={reason: dropped[reason] for reason in DROP_REASONS},
+        duplicates=duplicates,
+        categories=names if params.condition else {},
+        category_conflicts=conflicts,
+    )
+
+
+def normalise(row: str, *, lowercase: bool) -> str:
+    """Unicode NFC, trimmed, inner white space folded to one space, lower-cased if asked.
+
+    >>> normalise("  Nueva   York ", lowercase=True)
+    'nueva york'
+    """
+    name = " ".join(row.split())
+    if lowercase:
+        name = name.lower()
+    return unicodedata.normalize("NFC", name)
+
+
+def drop_reason(name: str, max_length: int) -> str | None:
+    """Why a normalised name cannot be kept, one of `DROP_REASONS`, or None if it can.
+
+    `max_length` counts characters, as the network does.
+    """
+    if not name:
+        return "empty"
+    if any(unicodedata.category(code_point) == "Cc" for code_point in name):
+        return "control_character"
+    if len(characters(name)) > max_length:
+        return "too_long"
+    return None
+
+
+def name_hash(name: str, key: str) -> int:
+    """A keyed 64-bit BLAKE2b hash of a normalised name; it is a function of both alone."""
+    digest = hashlib.blake2b(name.encode("utf-8"), digest_size=8, key=key.encode("utf-8"))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def name_hashes(names: Iterable[str], key: str) -> np.ndarray:
+    """The hashes of many names, sorted, as uint64: which names a list holds, unreadably."""
+    return np.sort(np.array([name_hash(name, key) for name in names], dtype=np.uint64))
+
+
+def split_sides(names: Iterable[str], params: DataParams) -> list[str]:
+    """The side of each name, one of `SPLITS`, from its keyed hash and nothing else.
+
+    So the order of the list does not matter, and a name keeps its side when
+    others are added or removed.
+    """
+    sides = []
+    for name in names:
+        position = name_hash(name, params.split_key) / 2**64  # uniform in [0, 1)
+        if position < params.test_share:
+            sides.append("test")
+        elif position < params.test_share + params.validation_share:
+            sides.append("validation")
+        else:
+            sides.append("train")
+    return sides

@@ -1,0 +1,621 @@
+"""The report: one HTML page on a model, its names and its figures, and why to believe these.
+
+It needs nothing but itself: no network, no script, no font, and its pictures are inside. It holds
+no date and no path of a machine, so the same inputs give the same bytes.
+"""
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import log, log2
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from nomosaurus import __version__
+from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.model.trained import TrainedModel
+from nomosaurus.params import EvaluateParams, SampleParams
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+NAMES_SHOWN = 50
+
+CHARACTERS_SHOWN = 100
+
+TOO_FEW = "too few names to tell"
+
+
+Form = Callable[[float], str]
+Reading = Callable[[Estimate, float | None], str]
+
+
+def _decimals(digits: int, value: float) -> str:
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def _percent(value: float) -> str:
+    rare = 0 < value < 0.01 or 0.99 < value < 1
+    return f"{_decimals(2 if rare else 1, 100 * value)} %"
+
+
+def _of_100(figure: Estimate, beside: float | None) -> str:
+    return f"about {_decimals(0, 100 * figure.value)} of 100"
+
+
+def _of_10_000(what: str, figure: Estimate, beside: float | None) -> str:
+    return f"{_decimals(0, 10_000 * figure.value)} of 10,000 draws {what}"
+
+
+def _repeats(k: int, figure: Estimate, beside: float | None) -> str:
+    return f"{_decimals(0, k * (1 - figure.value))} of {k:,} repeat an earlier one"
+
+
+def _one_in(figure: Estimate, beside: float | None) -> str:
+    if figure.value >= 0.1:
+        return _of_100(figure, beside)
+    return f"about one in {1 / figure.value:,.0f}" if figure.value else "next to none"
+
+
+def _share_saved(figure: Estimate, beside: float | None) -> str:
+    if not beside:
+        return ""
+    share = 1 - figure.value / beside
+    return f"{_percent(abs(share))} {'below' if share >= 0 else 'above'} the n-gram’s"
+
+
+def _further(figure: Estimate, beside: float | None) -> str:
+    # No verdict by the interval: it is of drawn names, and held-out ones have their chance too.
+    if not beside:
+        return ""
+    share = figure.value / beside - 1
+    if abs(share) < 0.005:
+        return "as far from the learnt names as real held-out names are"
+    how = "further from" if share > 0 else "nearer to"
+    return f"{_percent(abs(share))} {how} the learnt names than real held-out names are"
+
+
+def _memorised(figure: Estimate, beside: float | None) -> str:
+    times = f"a learnt name is {_decimals(1, figure.value)} times as likely as one never seen"
+    return {
+        "above": times,
+        "around": "no memorisation seen: the interval holds 1",
+        "below": "learnt names are less likely than names never seen",
+        "unknown": f"{times}; {TOO_FEW} if by chance",
+    }[figure.against(1.0)]
+
+
+def _against_0(words: Mapping[str, str], figure: Estimate, beside: float | None) -> str:
+    return words.get(figure.against(0.0), TOO_FEW)
+
+
+def _against_beside(words: Mapping[str, str], figure: Estimate, beside: float | None) -> str:
+    return "" if beside is None else words.get(figure.against(beside), TOO_FEW)
+
+
+def _times_chance(figure: Estimate, beside: float | None) -> str:
+    return (
+        f"{_decimals(1, figure.value / beside)} times what chance alone makes it" if beside else ""
+    )
+
+
+def _nothing(figure: Estimate, beside: float | None) -> str:
+    return ""
+
+
+_GAIN = {
+    "above": "better than the n-gram: the whole interval is above 0",
+    "around": "no clear difference from the n-gram: the interval holds 0",
+    "below": "worse than the n-gram: the whole interval is below 0",
+}
+_MEMORY = {
+    "above": "it uses what it remembers: the whole interval is above 0",
+    "around": "not shown to use its memory: the interval holds 0",
+    "below": "its memory misleads it",
+}
+_CONDITION = {
+    "above": "the category helps",
+    "around": "not shown to help: the interval holds 0",
+    "below": "the category misleads it",
+}
+_RESEMBLANCE = {
+    "above": "further from the list than real held-out names are",
+    "around": "as close to the list as real held-out names are",
+    "below": "closer to the list than real held-out names are",
+}
+_GAP = {
+    "above": "learnt names are easier for it: the whole interval is above 0",
+    "around": "none seen: the interval holds 0",
+    "below": "names never seen are easier for it",
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """How a figure is told.
+
+    Attributes:
+        title: Its name for people.
+        meaning: One line in plain words, with what it is a share or a mean of.
+        better: Which direction is good; empty where neither is.
+        form: How its value is written.
+        read: What to read from it, given the value beside it.
+        beside: What that value is of: the n-gram, or what `Estimate.floor` says.
+        of_ngram: Makes it from the n-gram's perplexity; without it, it is the floor.
+    """
+
+    title: str
+    meaning: str
+    better: str
+    form: Form
+    read: Reading
+    beside: str = ""
+    of_ngram: Callable[[float], float] | None = None
+
+
+def _resemblance(what: str, form: Form, meaning: str) -> Description:
+    read = partial(_against_beside, _RESEMBLANCE)
+    return Description(what, meaning, "near the held-out names’", form, read, "held-out names")
+
+
+def _ngram_distance(pieces: str, meaning: str) -> Description:
+    return _resemblance(f"Distance in {pieces}", partial(_decimals, 3), meaning)
+
+
+def _recall(draws: str) -> Description:
+    return Description(
+        f"Recall in {draws} draws",
+        f"Share of the held-out names that {draws} draws are expected to hold; exact, not sampled.",
+        "higher",
+        _percent,
+        _one_in,
+    )
+
+
+def _uniqueness(k: int) -> Description:
+    return Description(
+        f"Different among {k:,}",
+        f"Different names among the first {k:,} valid draws.",
+        "higher",
+        _percent,
+        partial(_repeats, k),
+    )
+
+
+_TWO, _THREE = partial(_decimals, 2), partial(_decimals, 3)
+
+DESCRIPTIONS = {
+    "How well it predicts names it never saw": {
+        "bits_per_char": Description(
+            "Bits per character",
+            "What a held-out name costs, its end counted as a character; a toss of a fair coin "
+            "is one bit.",
+            "lower",
+            _TWO,
+            _share_saved,
+            "n-gram",
+            log2,
+        ),
+        "perplexity": Description(
+            "Perplexity",
+            "The same as a number of choices: it is as unsure of the next character as among so "
+            "many equally likely ones.",
+            "lower",
+            _TWO,
+            _share_saved,
+            "n-gram",
+            float,
+        ),
+        "nats_per_char": Description(
+            "Nats per character",
+            "The same in nats, 0.693 to the bit: the unit of the gains below.",
+            "lower",
+            _THREE,
+            _share_saved,
+            "n-gram",
+            log,
+        ),
+        "gain_nats": Description(
+            "Gain over the n-gram",
+            "Nats per character that the model saves against the n-gram, on the same names.",
+            "higher",
+            _THREE,
+            partial(_against_0, _GAIN),
+        ),
+        "network_perplexity": Description(
+            "Perplexity of the networks alone",
+            "Without the n-gram that they are mixed with.",
+            "lower",
+            _TWO,
+            _share_saved,
+            "n-gram",
+            float,
+        ),
+        "network_gain_nats": Description(
+            "Gain of the networks alone",
+            "Nats per character that they save against the n-gram, on the same names.",
+            "higher",
+            _THREE,
+            partial(_against_0, _GAIN),
+        ),
+        "memory_gain_nats": Description(
+            "Gain from memory",
+            "Nats per character that the networks would lose if they forgot, at each step, all "
+            "but the last character.",
+            "higher",
+            _THREE,
+            partial(_against_0, _MEMORY),
+        ),
+        "condition_gain_nats": Description(
+            "Gain from the category",
+            "Nats per character that the model saves by being told a name’s category.",
+            "higher",
+            _THREE,
+            partial(_against_0, _CONDITION),
+        ),
+        "calibration_error": Description(
+            "Calibration error",
+            "How far the probability of the likeliest next character is, on average over 15 bins, "
+            "from how often that character came (Guo and others 2017).",
+            "near chance",
+            _percent,
+            _times_chance,
+            "by chance alone",
+        ),
+    },
+    "What it writes": {
+        "novelty": Description(
+            "New",
+            "Probability that a drawn name is not a training name; exact, not sampled.",
+            "higher",
+            _percent,
+            _of_100,
+        ),
+        "novelty_at_10k": Description(
+            "New among 10,000",
+            "Of the different valid names among 10,000 draws, those that are no training names.",
+            "higher",
+            _percent,
+            _of_100,
+        ),
+        "uniqueness_at_1k": _uniqueness(1_000),
+        "uniqueness_at_10k": _uniqueness(10_000),
+        "validity": Description(
+            "Valid",
+            "Draws that would be kept as they are if they stood on the list.",
+            "higher",
+            _percent,
+            partial(_of_10_000, "are valid"),
+        ),
+        "truncated": Description(
+            "Cut off",
+            "Draws that had not ended at the length limit.",
+            "lower",
+            _percent,
+            partial(_of_10_000, "are cut off"),
+        ),
+    },
+    "Like the list, without copying it": {
+        "js_1gram": _ngram_distance(
+            "single characters",
+            "Jensen–Shannon distance between the 1-grams of the training names, their ends "
+            "counted, and of samples as large as the held-out list: 0 is the same, 1 nothing "
+            "shared.",
+        ),
+        "js_2gram": _ngram_distance("pairs of characters", "The same for 2-grams."),
+        "js_3gram": _ngram_distance("triples of characters", "The same for 3-grams."),
+        "length_wasserstein": _resemblance(
+            "Distance in length",
+            _TWO,
+            "By how many characters, on average, lengths of such samples would have to change to "
+            "be those of the training names (Wasserstein).",
+        ),
+        "nearest_distance": Description(
+            "Edits to the nearest learnt name",
+            "Characters to add, drop, change or swap (Damerau–Levenshtein), on average over the "
+            "different new names among 10,000 draws.",
+            "near the held-out names’",
+            _TWO,
+            _further,
+            "held-out names",
+        ),
+        "generalisation_gap_nats": Description(
+            "Generalisation gap",
+            "Nats per character that a held-out name costs more than a training name; 0 is none.",
+            "lower",
+            _THREE,
+            partial(_against_0, _GAP),
+        ),
+        "memorisation": Description(
+            "Memorisation",
+            "Mean probability of a training name, over that of a held-out name; 1 is none. A few "
+            "short names make both means.",
+            "near 1",
+            _TWO,
+            _memorised,
+        ),
+        "recall_at_1k": _recall("1,000"),
+        "recall_at_10k": _recall("10,000"),
+        "recall_at_100k": _recall("100,000"),
+        "recall_at_1m": _recall("a million"),
+    },
+}
+"""Every figure that the report can explain, in its groups and in the order of the page."""
+
+BESIDE_OTHERS = ("baseline_perplexity",)
+"""Figures without a row of their own: they stand beside those that they are compared with."""
+
+PICTURES = {
+    "learning_curve.svg": (
+        "Learning",
+        "Loss on training and validation names after each epoch.",
+        "Where the validation line stops falling, a network has learnt what carries over to other "
+        "names; the weights of that epoch are kept.",
+    ),
+    "lengths.svg": (
+        "Length of names",
+        "Share of names of each length, of the list and as drawn.",
+        "The closer the lengths of drawn names are to those of the list, the better it has learnt "
+        "where a name ends.",
+    ),
+    "ngrams.svg": (
+        "Distance from the list",
+        "Jensen–Shannon distances in 1-, 2- and 3-grams, with those of held-out names beside them.",
+        "Held-out names are real, and still differ from the training names by chance: no model "
+        "needs to be closer than they are.",
+    ),
+    "calibration.svg": (
+        "Calibration",
+        "How often the likeliest character came, against the probability it was given.",
+        "On the diagonal, what it calls 70 % likely comes 70 times in 100.",
+    ),
+    "positions.svg": (
+        "Bits by position",
+        "Mean bits of each character of a held-out name, by its place in the name.",
+        "Where the lines part, one model knows more than the other; the last places stand on few "
+        "names.",
+    ),
+    "activations.svg": (
+        "Activations",
+        "Bits of each character of three held-out names, and all activations below them.",
+        "Above, what each character cost, with the network’s memory and without it; below, what "
+        "the network holds in mind while it reads.",
+    ),
+    "unrolled.svg": (
+        "One name, step by step",
+        "A held-out name unrolled in time: character, activation, and likeliest next characters.",
+        "At each step the network reads a character, updates its activation, and expects the next.",
+    ),
+    "compact.svg": (
+        "The network",
+        "The network as one step with its weight matrices.",
+        "The same weights are used at every step; these are the trained ones.",
+    ),
+}
+"""Title, alternative text and caption of each picture, by its file's name."""
+
+
+def build_report(
+    model: TrainedModel,
+    model_file: bytes,
+    prepared: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    details: Mapping[str, Any],
+    names: pd.DataFrame,
+    pictures: Mapping[str, bytes],
+    evaluate: EvaluateParams,
+    sample: SampleParams,
+) -> str:
+    """The page, as HTML.
+
+    Args:
+        model: The trained model.
+        model_file: The content of its file, for the hashes by which it is found again.
+        prepared: metrics/prepare.json.
+        trained: metrics/train.json.
+        details: metrics/evaluate_details.json; figures in it that are null or missing are left
+            out, and unknown ones are shown under their key.
+        names: Names that the model wrote, as samples/names.csv has them.
+        pictures: SVGs by file name, in the order of the page.
+        evaluate: How the figures were made.
+        sample: How the names were drawn.
+    """
+    figures = {key: Estimate(**parts) for key, parts in details["figures"].items()}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": counted, "thousands": "{:,}".format, "percent": _percent}
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    shown = names.head(NAMES_SHOWN)
+    return template.render(
+        version=__version__,
+        list_file=Path(model.recipe.data.path).name,
+        list_name=Path(model.recipe.data.path).stem,
+        verdict=verdict(figures, prepared["names_test"]),
+        novelty=figures.get("novelty", Estimate(None)).value,
+        whiskers=whiskers(figures),
+        names=shown.to_dict("records"),
+        num_names=len(names),
+        groups=list(figure_groups(figures)),
+        categories=[_category_row(row) for row in details["categories"]],
+        pictures=[_picture(name, content) for name, content in pictures.items()],
+        model=model,
+        characters_shown=model.vocabulary.characters[:CHARACTERS_SHOWN],
+        prepared=prepared,
+        dropped={
+            key.removeprefix("dropped_").replace("_", " "): count
+            for key, count in prepared.items()
+            if key.startswith("dropped_")
+        },
+        trained=trained,
+        settings=list(_settings(model, evaluate, sample)),
+        sample=sample,
+        bootstrap_samples=evaluate.bootstrap_samples,
+        perplexity_interval=_interval(figures["perplexity"], _TWO),
+        num_near=int((shown["distance"] <= 1).sum()),
+        sha256=hashlib.sha256(model_file).hexdigest(),
+        md5=hashlib.md5(model_file).hexdigest(),
+    )
+
+
+def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
+    """Whether the model beats the n-gram, in a sentence, and the figures that say so."""
+    bits = figures["bits_per_char"].value
+    ngram = log2(figures["baseline_perplexity"].value)
+    gain = figures["gain_nats"].map(lambda nats: nats / log(2))
+    facts = (
+        f"On {counted(num_test, 'name')} it never saw, the model needs {_TWO(bits)} bits per "
+        f"character, the n-gram alone {_TWO(ngram)}"
+    )
+    place = gain.against(0.0)
+    if place == "unknown":
+        return (
+            "Too few names to tell whether it beats the n-gram.",
+            f"{facts}. With so few names the difference may be chance, and no interval is given.",
+        )
+    if place == "below":
+        gain = Estimate(-gain.value, -gain.high, -gain.low)
+    interval = f"95 % interval {_interval(gain, _THREE)}"
+    size = f"{_THREE(gain.value)} bits per character"
+    return {
+        "above": (
+            "It predicts names it never saw better than the n-gram.",
+            f"{facts}: it saves {size} ({interval}).",
+        ),
+        "around": (
+            "It is not shown to predict names better than the n-gram.",
+            f"{facts}. What it saves, {size} ({interval}), may be chance: the interval holds 0.",
+        ),
+        "below": (
+            "It does not beat the n-gram, which predicts names it never saw better.",
+            f"{facts}: the model costs {size} more ({interval}).",
+        ),
+    }[place]
+
+
+def whiskers(figures: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    """Perplexities with their intervals for a chart; places in per cent of its width."""
+    shown = {
+        "this model": figures["perplexity"],
+        "its networks alone": figures["network_perplexity"],
+        "the n-gram alone": figures["baseline_perplexity"],
+    }
+    ends = [end for f in shown.values() for end in (f.value, f.low, f.high) if end is not None]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    start, width = min(ends) - margin, max(ends) - min(ends) + 2 * margin
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - start) / width, 2)
+
+    return [
+        {
+            "label": label,
+            "value": _TWO(figure.value),
+            "interval": _interval(figure, _TWO),
+            "point": place(figure.value),
+            "low": place(figure.low),
+            "high": place(figure.high),
+        }
+        for label, figure in shown.items()
+    ]
+
+
+def figure_groups(
+    figures: Mapping[str, Estimate],
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The rows of each table of figures: the known ones in their groups, then the others."""
+    ngram = figures["baseline_perplexity"]
+    known = {*BESIDE_OTHERS, *(key for group in DESCRIPTIONS.values() for key in group)}
+    others = {
+        key: Description(key, "", "", partial(_decimals, 4), _nothing, "floor")
+        for key in figures
+        if key not in known
+    }
+    for title, descriptions in {**DESCRIPTIONS, "Other figures": others}.items():
+        rows = [
+            _row(key, figures[key], description, ngram)
+            for key, description in descriptions.items()
+            if key in figures and figures[key].value is not None
+        ]
+        if rows:
+            yield title, rows
+
+
+def _row(key: str, figure: Estimate, description: Description, ngram: Estimate) -> dict[str, Any]:
+    beside = ngram.map(description.of_ngram) if description.of_ngram else Estimate(figure.floor)
+    return {
+        "key": key,
+        "title": description.title,
+        "meaning": description.meaning,
+        "better": description.better,
+        "value": description.form(figure.value),
+        "interval": _interval(figure, description.form),
+        "beside_label": description.beside,
+        "beside": None if beside.value is None else description.form(beside.value),
+        "beside_interval": _interval(beside, description.form),
+        "reading": description.read(figure, beside.value),
+    }
+
+
+def _interval(figure: Estimate, form: Form) -> str:
+    """Both ends; nothing without them, or if they are one, since no resampling moves a constant."""
+    if figure.low is None or figure.high is None or figure.low == figure.high:
+        return ""
+    return f"{form(figure.low)} to {form(figure.high)}"
+
+
+def _category_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {key: Estimate(**row[key]) for key in ("nats_per_char", "condition_gain_nats")}
+    return {
+        "category": row["category"],
+        "names": row["names"],
+        "figures": [
+            (
+                "" if figure.value is None else _THREE(figure.value),
+                _interval(figure, _THREE) or "too few names",
+            )
+            for figure in figures.values()
+        ],
+    }
+
+
+def _picture(name: str, content: bytes) -> dict[str, Any]:
+    title, alt, caption = PICTURES.get(name, (Path(name).stem.replace("_", " "), name, ""))
+    # Each in an image of its own: inlined side by side, the ids of one would be those of another.
+    uri = f"data:image/svg+xml;base64,{b64encode(content).decode()}"
+    return {
+        "title": title,
+        "alt": alt,
+        "caption": caption,
+        "uri": uri,
+        "is_wide": _is_wide(content),
+    }
+
+
+def _is_wide(svg: bytes) -> bool:
+    """Whether a picture is more than twice as wide as high, and so needs the page's width."""
+    found = re.search(rb'viewBox="\S+ \S+ ([\d.]+) ([\d.]+)"', svg)
+    return bool(found) and float(found[1]) > 2 * float(found[2])
+
+
+def _settings(
+    model: TrainedModel, evaluate: EvaluateParams, sample: SampleParams
+) -> Iterator[tuple[str, str]]:
+    yield "seed", str(model.recipe.seed)
+    sections = {name: getattr(model.recipe, name) for name in ("data", "model", "train")}
+    for name, section in {**sections, "evaluate": evaluate, "sample": sample}.items():
+        for key, value in section:
+            is_plain = isinstance(value, str) and value
+            yield f"{name}.{key}", value if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """As in "1 name" and "1,128 names"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

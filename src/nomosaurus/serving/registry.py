@@ -1,0 +1,407 @@
+"""The registered model in MLflow: its versions, its champion, and who was champion when.
+
+The alias `champion` is the version that is served, `challenger` the one that was judged last.
+MLflow keeps no history of an alias, so each promotion and each rollback leaves a tag on the
+registered model, and a line in promotions.jsonl for git; docs/decisions/0008-champions.md says
+why both.
+"""
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
+from nomosaurus.evaluation.comparison import Comparison, compare, decoded, names_sha256, num_learnt
+from nomosaurus.files import main_checkout, write_text
+from nomosaurus.model.file import load_model
+from nomosaurus.model.trained import TrainedModel
+from nomosaurus.names.dataset import load_split, load_vocabulary
+from nomosaurus.params import Params
+from nomosaurus.serving.promotion import Challenger, Verdict, Version, decide
+from nomosaurus.tracking.lineage import file_sha256
+from nomosaurus.tracking.store import (
+    MODEL_TAG,
+    NOTE_TAG,
+    TAINTED_TAG,
+    failures_in_one_line,
+    find_run_of_model,
+    one_at_a_time,
+    open_store,
+    with_commit,
+)
+from nomosaurus.tracking.views import with_section
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import RegisteredModel
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+TEST_TAG = "test_sha256"
+COMMIT_TAG = "git.commit"
+VERDICT_TAG = "verdict"
+"""Of a version and of its run, in a few words: a column in the UI."""
+STATUS = r"^.* \([\d-]+ [\d:]+ UTC\)\.\n*"
+"""The line with the same words in the description of a version."""
+LONGEST_DESCRIPTION = 5000
+"""Characters; MLflow's tables take no more."""
+EVENT = "champion."
+"""How the key of an event's tag begins; the time follows."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of champion.
+
+    Attributes:
+        time: ISO 8601, UTC.
+        action: `promote` or `rollback`.
+        version: Who is champion from now on.
+        former: Who was before; None at the first.
+        model_sha256, commit: Of the champion from now on.
+        why: In words.
+    """
+
+    time: str
+    action: str
+    version: int
+    former: int | None
+    model_sha256: str
+    commit: str
+    why: str
+
+    def as_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+class Registry:
+    """A registered model, in the store that the stages track in.
+
+    Raises:
+        RegistryError: From every method, if the store does not have what is asked for.
+        TrackingError: From every method, if the store fails.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Open the store."""
+        self.name = name
+        with failures_in_one_line():
+            self._experiment_id = open_store()
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient()
+
+    def register(self, model_path: Path, test_sha256: str) -> Challenger:
+        """The version of this model, made from its run if there is none; it is the challenger."""
+        with failures_in_one_line(), one_at_a_time():
+            sha256 = file_sha256(model_path)
+            run = find_run_of_model(sha256)
+            if run is None:
+                raise RegistryError(
+                    f'{model_path} has no run in this MLflow store; "nomosaurus sync" sends one '
+                    'that was missed, "nomosaurus backfill" makes one for a committed model'
+                )
+            run = with_commit(run)
+            if not self._is_registered():
+                self._client.create_registered_model(self.name)
+            versions = self._client.search_model_versions(
+                f"name = '{self.name}' and tag.{MODEL_TAG} = '{sha256}'"
+            )
+            number = versions[0].version if versions else self._new_version(run, sha256)
+            if int(number) != self._champion_number():
+                self._client.set_model_version_tag(self.name, number, TEST_TAG, test_sha256)
+                commit = run.data.tags.get(COMMIT_TAG, "")
+                self._client.set_model_version_tag(self.name, number, COMMIT_TAG, commit)
+                self._client.set_registered_model_alias(self.name, CHALLENGER, number)
+            tags = run.data.tags
+            return Challenger(
+                self._version(number),
+                dirty=tags.get("git.dirty") == "true",
+                tainted="; ".join(tags.get(TAINTED_TAG, "").splitlines()),
+                figures=run.data.metrics,
+            )
+
+    def _new_version(self, run: "Run", sha256: str) -> str:
+        if not (run.outputs and run.outputs.model_outputs):
+            raise RegistryError(f"run {run.info.run_id} logged no model; see its artifacts")
+        model_id = run.outputs.model_outputs[-1].model_id
+        tags = {MODEL_TAG: sha256, COMMIT_TAG: run.data.tags.get(COMMIT_TAG, "")}
+        made = self._client.create_model_version(
+            self.name, f"models:/{model_id}", run.info.run_id, tags, model_id=model_id
+        )
+        return made.version
+
+    def champion(self) -> Version | None:
+        """Who is champion, if anyone; nobody where the model was never registered."""
+        with failures_in_one_line():
+            number = self._champion_number() if self._is_registered() else None
+            return None if number is None else self._version(number)
+
+    def load(self, version: Version) -> TrainedModel:
+        """A version's model, from MLflow's artifacts; its content is checked."""
+        import mlflow
+
+        with failures_in_one_line(), tempfile.TemporaryDirectory() as folder:
+            uri = f"models:/{self.name}/{version.number}/artifacts"
+            downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            path = next(iter(downloaded.rglob("*.safetensors")), None)
+            if path is None or file_sha256(path) != version.model_sha256:
+                raise RegistryError(
+                    f"the artifacts of {self.name} version {version.number} do not hold the model "
+                    f"that was registered (SHA-256 {version.model_sha256[:8]})"
+                )
+            return load_model(path)
+
+    def crown(self, verdict: Verdict) -> Event:
+        """Make the challenger of a verdict the champion."""
+        former = verdict.champion.number if verdict.champion else None
+        with failures_in_one_line(), one_at_a_time():
+            if self._champion_number() != former:
+                raise RegistryError(
+                    f"{self.name} got another champion while this one was judged; run it again"
+                )
+            event = self._move(verdict.challenger, former, "promote", verdict.summary)
+            if str(self._model().aliases.get(CHALLENGER)) == str(event.version):
+                self._client.delete_registered_model_alias(self.name, CHALLENGER)
+            return event
+
+    def roll_back(self) -> Event:
+        """Make the former champion the champion again; what was rolled back does not count."""
+        with failures_in_one_line(), one_at_a_time():
+            now = self._champion_number()
+            reign = _reign(self.events())
+            if reign and reign[-1] == now:
+                reign.pop()
+            if not reign:
+                raise RegistryError(f"{self.name} has no former champion to go back to")
+            why = f"version {reign[-1]} is the champion again, in place of version {now}"
+            return self._move(self._version(reign[-1]), now, "rollback", why)
+
+    def show(self, verdict: Verdict) -> None:
+        """Say in the UI what was decided, on the pages of those whom it concerns."""
+        with failures_in_one_line(), one_at_a_time():
+            judged = verdict.challenger
+            beside = f" beside version {verdict.champion.number}" if verdict.champion else ""
+            account = f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}"
+            self._show_version(judged, verdict.label, account)
+            if verdict.promoted and verdict.champion and not verdict.dry_run:
+                self._show_version(verdict.champion, f"replaced by version {judged.number}")
+            self._show_champion()
+
+    def show_rollback(self, event: Event) -> None:
+        """Say in the UI who is champion again, and who is no longer."""
+        with failures_in_one_line(), one_at_a_time():
+            self._show_version(self._version(event.version), CHAMPION)
+            if event.former is not None:
+                words = f"rolled back to version {event.version}"
+                self._show_version(self._version(event.former), words)
+            self._show_champion()
+
+    def _show_version(self, version: Version, label: str, account: str = "") -> None:
+        """What became of a version: on its page and its run's, as a tag and in the description.
+
+        Args:
+            version: The version.
+            label: In a few words.
+            account: The verdict, in Markdown; without one, the last one stays.
+        """
+        number = str(version.number)
+        now = f"{label[0].upper()}{label[1:]} ({_now()})."
+        said = self._client.get_model_version(self.name, number).description or ""
+        # On top, and no heading: the list of versions shows how it begins, without Markdown.
+        text = f"{now}\n\n{re.sub(STATUS, '', said, flags=re.MULTILINE)}"
+        if account:
+            text = with_section(text, "Verdict", account)
+        self._client.update_model_version(self.name, number, text[:LONGEST_DESCRIPTION])
+        self._client.set_model_version_tag(self.name, number, VERDICT_TAG, label)
+        run = find_run_of_model(version.model_sha256)
+        if run:  # someone may have deleted it
+            self._client.set_tag(run.info.run_id, VERDICT_TAG, label)
+            link = f"[{self.name} version {number}](#/models/{self.name}/versions/{number})"
+            note = with_section(run.data.tags.get(NOTE_TAG, ""), "Promotion", f"{link}: {now}")
+            self._client.set_tag(run.info.run_id, NOTE_TAG, note)
+
+    def _show_champion(self) -> None:
+        """Who is champion and why, on the pages of the registered model and of the experiment."""
+        heading, text = f"Champion of {self.name}", self._champion_in_words()
+        note = with_section(self._model().description or "", heading, text)
+        self._client.update_registered_model(self.name, note)
+        tags = self._client.get_experiment(self._experiment_id).tags
+        note = with_section(tags.get(NOTE_TAG, ""), heading, text)
+        self._client.set_experiment_tag(self._experiment_id, NOTE_TAG, note)
+
+    def _champion_in_words(self) -> str:
+        champion = self.champion()
+        if champion is None:
+            return "There is none yet: no version has earned it. Each version's page says why."
+        number = champion.number
+        said = [f"[Version {number}](#/models/{self.name}/versions/{number})"]
+        run = find_run_of_model(champion.model_sha256)
+        if run:
+            address = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            said.append(f"run [{run.info.run_name}]({address})")
+            said += [
+                f"from `{used.dataset.name}` (MD5 {used.dataset.digest[:8]})"
+                for used in run.inputs.dataset_inputs
+                if any(tag.value == "list" for tag in used.tags)
+            ]
+        if champion.commit:
+            said.append(f"trained at commit {champion.commit[:7]}")
+        events = self.events()
+        why = f"{events[-1].why}." if events and events[-1].version == number else ""
+        return (
+            f"{', '.join(said)}.\n\n{why}\n\n"
+            "| in a checkout | |\n|---|---|\n"
+            "| `make serve` | serves the champion |\n"
+            "| `nomosaurus promote` | judges the checkout's model, by the section promote of "
+            "params.yaml: on the same test names, it must save more than chance |\n"
+            "| `nomosaurus promote --rollback` | goes back to the former champion |"
+        )
+
+    def events(self) -> list[Event]:
+        """Every change of champion, the oldest first."""
+        with failures_in_one_line():
+            tags = self._model().tags
+            return [Event(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(EVENT)]
+
+    def _move(self, to: Version, former: int | None, action: str, why: str) -> Event:
+        # The alias first: a rollback then finds its way even if the event is never written.
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(to.number))
+        time = datetime.now(UTC).isoformat(timespec="microseconds")
+        event = Event(time, action, to.number, former, to.model_sha256, to.commit, why)
+        self._client.set_registered_model_tag(self.name, f"{EVENT}{time[:26]}", event.as_json())
+        return event
+
+    def _is_registered(self) -> bool:
+        return bool(self._client.search_registered_models(f"name = '{self.name}'"))
+
+    def _champion_number(self) -> int | None:
+        number = self._model().aliases.get(CHAMPION)
+        return None if number is None else int(number)
+
+    def _version(self, number: int | str) -> Version:
+        tags = self._client.get_model_version(self.name, str(number)).tags
+        return Version(
+            int(number), tags.get(MODEL_TAG, ""), tags.get(TEST_TAG, ""), tags.get(COMMIT_TAG, "")
+        )
+
+    def _model(self) -> "RegisteredModel":
+        return self._client.get_registered_model(self.name)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _reign(events: list[Event]) -> list[int]:
+    """The champions to go back to, the present one last: a rollback undoes a promotion."""
+    reign: list[int] = []
+    for event in events:
+        if event.action == "promote":
+            if event.former is not None and reign[-1:] != [event.former]:
+                reign.append(event.former)  # made champion by other means
+            reign.append(event.version)
+        else:
+            while reign and reign[-1] != event.version:
+                reign.pop()
+    return reign
+
+
+def promote(
+    model_path: Path,
+    prepared: Path,
+    params: Params,
+    log: Path,
+    *,
+    other_test: bool = False,
+    dry_run: bool = False,
+) -> Verdict:
+    """Register a model, judge it, and make it the champion if every rule holds.
+
+    Args:
+        model_path: The model file; its run is found by its content.
+        prepared: The folder with the test names that it is judged on.
+        params: `promote`, `evaluate.bootstrap_samples` and `seed` count.
+        log: The file that gets a line for each change of champion.
+        other_test: Whether the champion may have been judged on other test names. It is
+            compared on those of `prepared`.
+        dry_run: Whether to leave the champion as it is, whatever the verdict.
+
+    Raises:
+        RegistryError: If the store does not have what is needed.
+        TrackingError: If it fails.
+        ArtifactError: If the prepared data are not those of the model.
+    """
+    model = load_model(model_path)
+    test = load_split(prepared, "test")
+    if load_vocabulary(prepared) != model.vocabulary:
+        raise ArtifactError(f'{prepared} is not what {model_path} learnt from; run "dvc repro"')
+    names = decoded(test, model.vocabulary)
+    with _one_promotion():
+        registry = Registry(params.promote.registered_model)
+        challenger = registry.register(model_path, names_sha256(names))
+        champion = registry.champion()
+        models = [model]
+        comparison: Comparison | None = None
+        if champion and champion.model_sha256 != challenger.version.model_sha256:
+            models.append(registry.load(champion))
+            if other_test or champion.test_sha256 == challenger.version.test_sha256:
+                comparison = compare(*models, test, params.evaluate.bootstrap_samples, params.seed)
+        verdict = decide(
+            challenger,
+            champion,
+            comparison,
+            num_learnt(models, names),
+            params.promote,
+            other_test=other_test,
+        )
+        verdict = replace(verdict, dry_run=dry_run)
+        if verdict.promoted and not dry_run:
+            registry.crown(verdict)
+            write_log(log, registry.events())
+        if champion is None or champion.number != challenger.version.number:
+            _or_warning(lambda: registry.show(verdict))
+    return verdict
+
+
+def roll_back(name: str, log: Path) -> Event:
+    """Make the former champion the champion again.
+
+    Raises:
+        RegistryError: If there is none.
+        TrackingError: If the store fails.
+    """
+    with _one_promotion():
+        registry = Registry(name)
+        event = registry.roll_back()
+        write_log(log, registry.events())
+        _or_warning(lambda: registry.show_rollback(event))
+    return event
+
+
+def _or_warning(show: Callable[[], None]) -> None:
+    """Write the UI's pages; what was decided holds, though the store fails at them."""
+    try:
+        show()
+    except TrackingError as error:
+        print(f"warning: the pages in the MLflow UI do not say so yet: {error}", file=sys.stderr)
+
+
+def write_log(path: Path, events: list[Event]) -> None:
+    """Append the events that a log does not have yet, a JSON object a line."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    fresh = [line for line in (event.as_json() for event in events) if line not in set(lines)]
+    write_text(path, "\n".join([*lines, *fresh]) + "\n")
+
+
+def _one_promotion() -> FileLock:
+    return FileLock(main_checkout() / "mlflow.db.promotion.lock")

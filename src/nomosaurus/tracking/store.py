@@ -1,0 +1,147 @@
+"""The MLflow store: opening it, finding runs in it, and sending it what journals hold.
+
+MLflow is imported late, since that takes seconds. Whatever a store may do, such as
+refuse, hang or break off, comes out of these functions as an exception.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from nomosaurus.errors import NomosaurusError, TrackingError
+from nomosaurus.files import main_checkout
+from nomosaurus.tracking import lineage
+from nomosaurus.tracking.views import experiment_note, experiment_tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+EXPERIMENT = "nomosaurus"
+CROSSVALIDATION = "nomosaurus-crossvalidation"
+KEY_TAG = "training"  # of what the training follows from, and where; finds an unfinished run
+MODEL_TAG = "model_sha256"
+MODEL_MD5_TAG = "model_md5"  # as in dvc.lock, which finds the run of a commit
+TAINTED_TAG = "tainted"
+NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
+SETTINGS = {  # where the environment does not say otherwise
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A request that is sent again may be done twice; what fails is in a journal anyway.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",  # seconds
+}
+LOCK_SECONDS = 15  # to wait for another process that writes to the store in this folder
+
+
+def open_store(experiment: str = EXPERIMENT) -> str:
+    """Choose the store, make it and the experiment where they do not exist yet; returns its id."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    database = main_checkout() / "mlflow.db"
+    if is_local() and not database.exists():
+        print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
+    import mlflow
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    artifacts = None
+    if is_local():
+        mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it; it is the user's to set
+        artifacts = (main_checkout() / "mlartifacts").as_uri()
+    else:
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    with one_at_a_time():
+        if mlflow.get_experiment_by_name(experiment) is None:
+            made = mlflow.create_experiment(experiment, artifacts, experiment_tags())
+            if experiment == EXPERIMENT:
+                mlflow.MlflowClient().set_experiment_tag(made, NOTE_TAG, experiment_note(made))
+        return mlflow.set_experiment(experiment).experiment_id
+
+
+def is_local() -> bool:
+    """Whether the store is mlflow.db in the main checkout, and not a server."""
+    return not os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def one_at_a_time() -> AbstractContextManager:
+    """Holds other processes off the store in this folder.
+
+    Two that make its tables at the same time break each other, and two that write get in each
+    other's way. A server sees to that itself.
+    """
+    if not is_local():
+        return nullcontext()
+    return FileLock(main_checkout() / "mlflow.db.lock", timeout=LOCK_SECONDS)
+
+
+def search(condition: str, experiments: Iterable[str] = (EXPERIMENT,)) -> list["Run"]:
+    """The runs that meet a condition, in MLflow's words, the latest first."""
+    import mlflow
+
+    return mlflow.search_runs(
+        experiment_names=[name for name in experiments if mlflow.get_experiment_by_name(name)],
+        filter_string=condition,
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
+
+
+def find_run_of_model(sha256: str) -> "Run | None":
+    """The run that holds a model with this content."""
+    return next(iter(search(f"tags.{MODEL_TAG} = '{sha256}'")), None)
+
+
+def with_commit(run: "Run") -> "Run":
+    """A run of a checkout with changes, now that these are committed; else the run as it is."""
+    tags = run.data.tags
+    if tags.get("git.dirty") != "true":
+        return run
+    commit = lineage.commit_of_model(tags.get(MODEL_MD5_TAG, ""))
+    if not commit:
+        return run
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for key, value in commit_tags(commit, dirty=False).items():
+        client.set_tag(run.info.run_id, key, value)
+    return client.get_run(run.info.run_id)
+
+
+def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
+    """How a run says from which commit it comes; nothing where there is no git."""
+    if not commit:
+        return {}
+    return {
+        "git.commit": commit,
+        "git.dirty": str(dirty).lower(),
+        "mlflow.source.git.commit": commit,
+    }
+
+
+@contextmanager
+def failures_in_one_line() -> Iterator[None]:
+    """For commands that need the store.
+
+    Raises:
+        TrackingError: Instead of whatever MLflow raises.
+    """
+    try:
+        yield
+    except NomosaurusError:
+        raise
+    except Exception as error:
+        raise TrackingError(f"MLflow failed ({in_one_line(error)})") from error
+
+
+def in_one_line(error: Exception) -> str:
+    """What went wrong, as short as it can be said."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    cause = re.search(r"Caused by \w+\((.+)\)\)$", said)  # after a long address
+    return cause[1].strip("'\"").split("): ", 1)[-1] if cause else said[:200]

@@ -1,0 +1,173 @@
+"""Unfinished trainings on disk, found again by what they follow from.
+
+A training that was stopped, by whatever, goes on after its last finished epoch if params,
+data and code are the same, and comes to the same bytes. Each has a folder of its own: a
+file for each network, and a note of what the training follows from.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from nomosaurus.errors import ArtifactError
+from nomosaurus.files import read_json, replace_file, write_json
+from nomosaurus.model.trained import Epoch
+from nomosaurus.training.loop import Snapshot, Task
+
+ENTRY = "nomosaurus"
+NOTE = "made_from.json"
+PACKAGE = Path(__file__).parents[1]
+CODE = ("names", "model", "training")
+"""The packages, and params.py beside them, that an unfinished training follows from."""
+
+
+class Checkpoints:
+    """One training's place among the unfinished ones, while a `with` block lasts.
+
+    Entering says on standard error whether an unfinished training goes on, and waits while
+    another process trains the same. If the block ends well, the training is finished and its
+    folder goes; if not, the folder stays.
+
+    Attributes:
+        fingerprint: Of params, data and code, hexadecimal; also the folder's name.
+    """
+
+    def __init__(self, folder: Path, stage: str, tasks: Sequence[Task]) -> None:
+        """Find the place of a training.
+
+        Args:
+            folder: Where the unfinished trainings lie.
+            stage: The stage that trains.
+            tasks: What its networks follow from.
+        """
+        self._made_from = {
+            "stage": stage,
+            "params": _flat_params(tasks),
+            "data": _data_hash(tasks),
+            "code": _code_hash(),
+        }
+        text = json.dumps(self._made_from, sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._path = folder / self.fingerprint
+        self._lock = FileLock(folder / f"{self.fingerprint}.lock")
+
+    def __enter__(self) -> "Checkpoints":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            print("waiting for another process, which trains the very same", file=sys.stderr)
+            self._lock.acquire()
+        note = self._path / NOTE
+        if note.is_file():
+            if any(self._path.glob("*.safetensors")):
+                print("going on with an unfinished training", file=sys.stderr)
+            return self
+        others = sorted(self._path.parent.glob(f"*/{NOTE}"), key=lambda path: path.stat().st_mtime)
+        write_json(note, self._made_from)
+        for other in reversed(others):
+            changes = self._changes_since(other)
+            if changes:
+                print(
+                    f"starting afresh: since the unfinished training in {other.parent}, "
+                    f"{changes} changed",
+                    file=sys.stderr,
+                )
+                break
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            shutil.rmtree(self._path, ignore_errors=True)
+        self._lock.release()
+        if kind is KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "stopped; the same command goes on after the last finished epoch"
+            ) from None
+
+    def file(self, number: int) -> Path:
+        """Where the snapshot of network `number`, from 0, lies."""
+        return self._path / f"{number}.safetensors"
+
+    def _changes_since(self, note: Path) -> str:
+        """What differs from a training of the same stage; empty if it is another stage's."""
+        try:
+            former = read_json(note, made_by="train")
+            if former["stage"] != self._made_from["stage"]:
+                return ""
+            before = former["params"]
+        except (ArtifactError, KeyError):
+            return ""
+        now = self._made_from["params"]
+        changed = [key for key in now | before if now.get(key) != before.get(key)]
+        changed += [
+            f"the {part}" for part in ("data", "code") if self._made_from[part] != former.get(part)
+        ]
+        return ", ".join(changed)
+
+
+def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot in the place of an earlier one, which stands until it is whole."""
+    content = {
+        "epochs": [asdict(epoch) for epoch in snapshot.epochs],
+        "cpu_seconds": snapshot.cpu_seconds,
+    }
+    encoded = save(snapshot.tensors, metadata={ENTRY: json.dumps(content)})
+    replace_file(path, lambda beside: beside.write_bytes(encoded))
+
+
+def load_snapshot(path: Path) -> Snapshot | None:
+    """The snapshot at `path`; None if there is none, or a power cut left half of one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            content = json.loads(file.metadata()[ENTRY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        epochs = [Epoch(**epoch) for epoch in content["epochs"]]
+        return Snapshot(epochs, content["cpu_seconds"], tensors)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _flat_params(tasks: Sequence[Task]) -> dict[str, Any]:
+    first = tasks[0]
+    sections = {"model": first.model_params, "train": first.train_params}
+    params = {
+        f"{name}.{key}": value
+        for name, section in sections.items()
+        for key, value in section.model_dump().items()
+    }
+    return params | {"train.device": first.device.type, "seed": [task.seed for task in tasks]}
+
+
+def _data_hash(tasks: Sequence[Task]) -> str:
+    digest = hashlib.sha256()
+    for task in tasks:
+        for names in (task.train, task.validation):
+            for array in (names.ids, names.offsets, names.categories):
+                digest.update(f"{array.dtype} {array.shape} ".encode())
+                digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _code_hash() -> str:
+    """Of the source that training runs, of torch's version and of the kind of machine."""
+    digest = hashlib.sha256(f"{torch.__version__} {platform.machine()}".encode())
+    modules = [PACKAGE / "params.py"]
+    for package in CODE:
+        modules += sorted((PACKAGE / package).rglob("*.py"))
+    for module in modules:
+        digest.update(f"{module.relative_to(PACKAGE).as_posix()} ".encode())
+        digest.update(module.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+"""Several networks, trained side by side.
+
+Each is trained in a process of its own on its own thread, and comes out with the same
+bytes as if they had been trained one after the other, and with the same bytes whether it was
+interrupted or not.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nomosaurus.errors import TrainingError
+from nomosaurus.model.device import make_repeatable
+from nomosaurus.model.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_probs
+from nomosaurus.model.network import RecurrentNetwork
+from nomosaurus.model.trained import Epoch
+from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.params import Recipe
+from nomosaurus.training.checkpoint import load_snapshot, save_snapshot
+from nomosaurus.training.loop import Task, Training, Watcher, train_network
+
+SECONDS_BETWEEN_REPORTS = 0.5
+
+
+def member_seed(seed: int, member: int) -> int:
+    """The seed of network `member`, from 0; no two of any two seeds are related."""
+    return int(np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def member_tasks(
+    train: EncodedNames,
+    validation: EncodedNames,
+    vocabulary: Vocabulary,
+    recipe: Recipe,
+    device: torch.device,
+) -> list[Task]:
+    """A task for each of the `model.members` networks; they differ in their seeds."""
+    return [
+        Task(
+            train,
+            validation,
+            vocabulary.size,
+            vocabulary.num_categories,
+            recipe.model,
+            recipe.train,
+            device,
+            member_seed(recipe.seed, member),
+        )
+        for member in range(recipe.model.members)
+    ]
+
+
+def train_networks(
+    tasks: Sequence[Task],
+    watchers: Sequence[Watcher] = (),
+    snapshot_file: Callable[[int], Path] | None = None,
+    num_jobs: int | None = None,
+) -> list[Training]:
+    """Train a network a task.
+
+    Args:
+        tasks: What each network follows from; device and `num_threads` are the same in all.
+        watchers: Who is told how it goes.
+        snapshot_file: Where the snapshots of a network lie, by its number. A network that has
+            one goes on from there. Without it, an interruption loses all.
+        num_jobs: The most processes at a time; with 1, all is done in this one. If it is
+            not given, as many as the machine's cores have room for.
+    """
+    files = [snapshot_file(i) if snapshot_file else None for i in range(len(tasks))]
+    num_threads = tasks[0].train_params.num_threads
+    if num_jobs is None:
+        num_jobs = max(1, _usable_cores() // num_threads)
+
+    def report(kind: str, number: int, value: Any) -> None:
+        for watcher in watchers:
+            getattr(watcher, kind)(number, value)
+
+    if num_jobs == 1 or len(tasks) == 1 or tasks[0].device.type != "cpu":
+        return [_train(i, task, files[i], report) for i, task in enumerate(tasks)]
+    context = multiprocessing.get_context("spawn")
+    reports = context.SimpleQueue()  # what is put there is there before the task ends
+    executor = ProcessPoolExecutor(
+        min(num_jobs, len(tasks)),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(num_threads, reports),
+    )
+    try:
+        with _ctrl_c_ignored():  # the workers inherit it: Ctrl-C is this process's to handle
+            futures = [
+                executor.submit(_train_apart, i, task, files[i]) for i, task in enumerate(tasks)
+            ]
+        _pass_on(futures, reports, report)
+        return [
+            _rebuild(task, *future.result()) for task, future in zip(tasks, futures, strict=True)
+        ]
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a training process was ended from outside, perhaps for want of memory; the same "
+            "command goes on after the last finished epoch"
+        ) from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _train(
+    number: int, task: Task, file: Path | None, report: Callable[[str, int, Any], None]
+) -> Training:
+    start = load_snapshot(file) if file else None
+    finished = 0
+    if start:
+        finished = len(start.epochs)
+        report("on_resume", number, start.epochs)
+
+    def epoch_ended(epoch: Epoch) -> None:
+        nonlocal finished
+        finished = epoch.number
+        report("on_epoch", number, epoch)
+
+    return train_network(
+        task,
+        start=start,
+        on_epoch=epoch_ended,
+        on_batch=lambda done, total: report("on_progress", number, finished + done / total),
+        on_snapshot=(lambda snapshot: save_snapshot(file, snapshot)) if file else None,
+    )
+
+
+def _usable_cores() -> int:
+    """The cores that this process may use, where the system tells; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start_worker(num_threads: int, reports: SimpleQueue) -> None:
+    global _reports
+    _reports = reports
+    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
+    make_repeatable(num_threads)
+
+
+def _end_with_the_first_process() -> None:
+    """Where that is killed, nobody waits for the outcome, and the pool would never end."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _train_apart(number: int, task: Task, file: Path | None) -> tuple:
+    last = time.monotonic()
+
+    def report(kind: str, number: int, value: Any) -> None:
+        nonlocal last
+        if kind == "on_progress":
+            if time.monotonic() - last < SECONDS_BETWEEN_REPORTS:
+                return
+            last = time.monotonic()
+        _reports.put((kind, number, value))
+
+    training = _train(number, task, file, report)
+    weights = {name: w.numpy() for name, w in training.network.state_dict().items()}
+    return weights, training.epochs, training.cpu_seconds
+
+
+def _pass_on(
+    futures: list[Future], reports: SimpleQueue, report: Callable[[str, int, Any], None]
+) -> None:
+    """Hand on the workers' reports until all are done; raise what one of them raised."""
+    running = set(futures)
+    while running:
+        done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        while not reports.empty():
+            report(*reports.get())
+
+
+def _rebuild(
+    task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch], cpu_seconds: float
+) -> Training:
+    tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+    network = RecurrentNetwork.with_weights(
+        task.model_params, task.vocab_size, task.num_categories, tensors
+    )
+    return Training(network, epochs, cpu_seconds)
+
+
+def training_summary(
+    mixture: Mixture, trainings: list[Training], validation: EncodedNames
+) -> dict[str, int | float]:
+    """The figures for metrics/train.json.
+
+    Nats are per event on the validation names, characters never seen left out: of the model,
+    of its networks without the n-gram, and of the n-gram alone.
+    """
+    nats = dict.fromkeys(("validation", "network_validation", "ngram_validation"), 0.0)
+    weights = (mixture.ngram_weight, NETWORKS_ALONE, NGRAM_ALONE)
+    for _, targets, parts in mixture.event_parts(validation):
+        for key, weight in zip(nats, weights, strict=True):
+            nats[key] -= float(target_log_probs(parts, weight, targets).sum())
+    known = validation.num_known_events(mixture.vocab_size)
+    return {
+        "epochs": sum(len(training.epochs) for training in trainings),
+        **{f"{key}_nats": round(total / known, 4) for key, total in nats.items()},
+        "ngram_order": mixture.ngram.order,
+        "ngram_weight_short": mixture.ngram_weight.short,
+        "ngram_weight_long": mixture.ngram_weight.long,
+        "num_parameters": mixture.num_parameters,
+    }

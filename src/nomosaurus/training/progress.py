@@ -1,0 +1,150 @@
+"""What a person sees of long work: bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nomosaurus.model.trained import Epoch
+from nomosaurus.training.loop import Watcher
+
+
+def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:
+    """Say what each `auto` in params.yaml came to."""
+    if settled:
+        chosen = ", ".join(f"{key} {value}" for key, value in settled.items())
+        print(f"auto, for {num_names:,} names to learn: {chosen}", file=sys.stderr)
+
+
+class TrainingProgress(Watcher):
+    """Shows how the training of several networks goes; made by `training_progress`."""
+
+    def __init__(
+        self,
+        console: Console,
+        bars: Progress | None,
+        labels: Sequence[str],
+        max_epochs: int,
+        seconds_between_lines: float,
+    ) -> None:
+        self._console = console
+        self._bars = bars
+        self._max_epochs = max_epochs
+        self._labels = labels
+        self._seconds = seconds_between_lines
+        self._last_line = 0.0
+        if bars:
+            self._tasks = [
+                bars.add_task(label, total=max_epochs, losses="", start=False) for label in labels
+            ]
+
+    def on_resume(self, number: int, epochs: list[Epoch]) -> None:
+        """Say after which epoch a network goes on."""
+        self._console.print(
+            f"{self._labels[number]} goes on after epoch {len(epochs)}", highlight=False
+        )
+
+    def on_progress(self, number: int, epochs: float) -> None:
+        """Move a network's bar; a fraction of an epoch counts."""
+        if self._bars:
+            self._bars.start_task(self._tasks[number])
+            self._bars.update(self._tasks[number], completed=epochs)
+
+    def on_epoch(self, number: int, epoch: Epoch) -> None:
+        """Show an epoch's losses: beside the bar, or as a line; * marks the best so far."""
+        losses = (
+            f"train {epoch.train_nats:.4f}, validation {epoch.validation_nats:.4f} nats/char"
+            f"{' *' if epoch.is_best else ''}"
+        )
+        if self._bars:
+            self.on_progress(number, epoch.number)
+            self._bars.update(self._tasks[number], losses=losses)
+        elif time.monotonic() - self._last_line >= self._seconds:
+            self._last_line = time.monotonic()
+            self._console.print(
+                f"{self._labels[number]}, epoch {epoch.number} of at most {self._max_epochs}: "
+                f"{losses}",
+                highlight=False,
+            )
+
+
+@contextmanager
+def training_progress(
+    labels: Sequence[str], max_epochs: int, seconds_between_lines: float = 0
+) -> Iterator[TrainingProgress]:
+    """Show each network's epochs, its losses, and the time left if it does not stop early.
+
+    Args:
+        labels: What each network is called.
+        max_epochs: The most that each may run.
+        seconds_between_lines: Without a terminal, say no more than one epoch in this time.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        plain = Console(stderr=True, width=200)
+        yield TrainingProgress(plain, None, labels, max_epochs, seconds_between_lines)
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("epoch {task.completed:.0f} of at most {task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+        console=console,
+    ) as bars:
+        yield TrainingProgress(console, bars, labels, max_epochs, seconds_between_lines)
+
+
+@contextmanager
+def names_progress(
+    total: int | None, seconds_between_lines: float = 10
+) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many names are done, at which rate, and the time left.
+
+    Nothing where standard output is a terminal, since there the names themselves are seen.
+
+    Args:
+        total: Names in all; None where nobody knows before the last one.
+        seconds_between_lines: Without a terminal, say no more than one line in this time.
+
+    Yields:
+        What to call with the names done so far, as often as one likes.
+    """
+    console = Console(stderr=True)
+    bars = None
+    if console.is_terminal and not sys.stdout.isatty():
+        columns = [TextColumn("{task.fields[said]}"), TimeElapsedColumn()]
+        if total:
+            columns = [BarColumn(bar_width=20), *columns, TextColumn("<"), TimeRemainingColumn()]
+        bars = Progress(*columns, console=console, transient=True)
+        bar = bars.add_task("names", total=total, said="")
+    started = last = time.monotonic()
+
+    def update(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < (0.1 if bars else seconds_between_lines):
+            return
+        last = now
+        rate = done / (now - started)
+        of_all = f" of {total:,}" if total else ""
+        said = f"{done:,}{of_all} names, {rate:,.0f} a second"
+        if bars:
+            bars.update(bar, completed=done, said=said)
+        elif not sys.stdout.isatty():
+            left = f", {(total - done) / rate:,.0f} s left" if total else ""
+            print(said + left, file=sys.stderr)
+
+    with bars or nullcontext():
+        yield update

@@ -1,0 +1,230 @@
+"""The pipeline in other checkouts of the same repository, and what came of it there."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
+from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
+from nomosaurus.files import read_json, read_name_table
+from nomosaurus.model.file import load_model
+from nomosaurus.names.dataset import load_split, load_vocabulary
+from nomosaurus.params import EvaluateParams
+from nomosaurus.tracking import lineage
+from nomosaurus.workflows import change
+from nomosaurus.workflows.lock import stale
+
+COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
+"""What git keeps of what the pipeline writes."""
+OUTPUTS = (*COMMITTED, lineage.MODEL_FILE, "data/prepared", "report.html")
+"""All of it."""
+
+NO_COMMIT = "0" * 40
+"""As git writes it."""
+
+
+def run(
+    *command: str,
+    folder: Path = Path(),
+    environment: Mapping[str, str] | None = None,
+    show: bool = False,
+) -> str:
+    """Run a command, with this Python's programs before others; returns what it printed.
+
+    Args:
+        command: The program and its arguments.
+        folder: Where.
+        environment: Variables besides those of this process.
+        show: Whether its lines are to be seen as they come; then nothing is returned.
+
+    Raises:
+        PipelineError: If it fails, with the last line that it said.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, **(environment or {})},
+        stdout=None if show else subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    said = result.stdout or ""
+    if result.returncode:
+        last = "see above" if show else (said.strip().splitlines() or ["it said nothing"])[-1]
+        raise PipelineError(f"{' '.join(command)} failed in {folder.resolve()}: {last}")
+    return said
+
+
+def pull() -> str:
+    """Get what DVC tracks from its remote, if there is one; returns what came of it.
+
+    What the remote lacks can be made again, unless it is the list itself: the stage that reads it
+    then says so.
+    """
+    if not run("dvc", "remote", "list").strip():
+        return "DVC has no remote here; nothing to pull"
+    try:
+        run("dvc", "pull", "--allow-missing")
+    except PipelineError as error:
+        return f"warning: {error}"
+    return "pulled from DVC's remote"
+
+
+def push() -> str:
+    """Send what dvc.lock names to DVC's remote, if there is one; returns what came of it.
+
+    Raises:
+        PipelineError: If the remote refuses.
+    """
+    if not run("dvc", "remote", "list").strip():
+        return "DVC has no remote here; nothing to push"
+    run("dvc", "push")
+    return "pushed to DVC's remote"
+
+
+def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Check a commit out into a new folder, and have the pipeline's outputs there.
+
+    What DVC's cache has of them is taken from it; the rest is made as that commit makes it.
+
+    Raises:
+        PipelineError: If the commit is unknown, its dvc.lock is stale, or its pipeline fails.
+    """
+    if folder.exists():
+        raise PipelineError(f"{folder} exists already; name a folder that does not")
+    cache = Path(run("dvc", "cache", "dir").strip()).resolve()
+    run("git", "worktree", "prune")
+    run("git", "worktree", "add", "--detach", str(folder), commit)
+    run("dvc", "cache", "dir", "--local", str(cache), folder=folder)
+    if found := stale(folder):
+        raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
+    run("dvc", "repro", folder=folder, environment=environment, show=True)
+
+
+def differing_outputs(folder: Path, other: Path) -> list[str]:
+    """The outputs of the pipeline that two checkouts do not have alike, byte for byte."""
+
+    def contents(root: Path) -> dict[str, str]:
+        files = (
+            file
+            for name in OUTPUTS
+            for file in ([root / name] if (root / name).is_file() else (root / name).rglob("*"))
+        )
+        return {
+            file.relative_to(root).as_posix(): lineage.file_sha256(file)
+            for file in files
+            if file.is_file() and file.name != ".gitignore"
+        }
+
+    ours, theirs = contents(folder), contents(other)
+    return sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+
+
+def side(folder: Path) -> change.Side:
+    """What the pipeline wrote in a checkout; what it did not write is left out.
+
+    Raises:
+        PipelineError: If it is no git checkout.
+    """
+    commit = lineage.git("-C", str(folder), "rev-parse", "HEAD")
+    if not commit:
+        raise PipelineError(f"{folder} is not a git checkout with a commit")
+    model = folder / lineage.MODEL_FILE
+    details = _read(folder / "metrics/evaluate_details.json").get("figures", {})
+    params = lineage.read_yaml((folder / "params.yaml").read_text("utf-8"))
+    samples = folder / "samples/names.csv"
+    curve = folder / "plots/learning_curve.csv"
+    return change.Side(
+        commit,
+        lineage.file_sha256(model) if model.is_file() else "",
+        figures={
+            key: change.Figure(figure["value"], figure.get("low"), figure.get("high"))
+            for key, figure in details.items()
+            if figure.get("value") is not None
+        },
+        counts={
+            key: float(value)
+            for key, value in _read(folder / "metrics/prepare.json").items()
+            if isinstance(value, int | float)
+        },
+        params=_flat(params),
+        validation=pd.read_csv(curve)["validation"].tolist() if curve.is_file() else [],
+        names=read_name_table(samples, "sample")["name"].head(change.NAMES_SHOWN).tolist()
+        if samples.is_file()
+        else [],
+    )
+
+
+def changed(before: Path, after: Path, params: EvaluateParams, seed: int) -> change.Change:
+    """What changed from one checkout to another.
+
+    The models are compared on the test names of the later one.
+
+    Args:
+        before: A checkout in which the pipeline has run; what is missing is said. It may be no
+            folder at all.
+        after: Another, later one.
+        params: For the bootstrap.
+        seed: Start of it.
+
+    Raises:
+        PipelineError: If one of them is no git checkout.
+    """
+    sides = side(before) if before.exists() else change.Side(NO_COMMIT, ""), side(after)
+    paired, why = _paired(before, after, params, seed)
+    return change.Change(*sides, paired, why)
+
+
+def _paired(
+    before: Path, after: Path, params: EvaluateParams, seed: int
+) -> tuple[change.Paired | None, str]:
+    if not (before / lineage.MODEL_FILE).is_file():
+        return None, "no model"
+    try:
+        old = load_model(before / lineage.MODEL_FILE)
+    except ModelFileError:
+        return None, "format"
+    new = load_model(after / lineage.MODEL_FILE)
+    try:
+        prepared = after / "data/prepared"
+        test, vocabulary = load_split(prepared, "test"), load_vocabulary(prepared)
+    except ArtifactError:
+        return None, "prepared"
+    if vocabulary != new.vocabulary or not len(test):
+        return None, "prepared"
+    if num_learnt([old, new], decoded(test, vocabulary)):
+        return None, "learnt"
+    compared = compare(new, old, test, params.bootstrap_samples, seed)
+    gain = compared.gain
+    return (
+        change.Paired(
+            compared.names,
+            compared.champion,
+            compared.challenger,
+            change.Figure(gain.value, gain.low, gain.high),
+        ),
+        "",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path, made_by="evaluate") if path.is_file() else {}
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat

@@ -1,0 +1,167 @@
+"""What is written to GitHub: a pull request's sticky comment, and a pull request.
+
+The jobs that may write install nothing, so this needs only Python, git and `gh`, which takes the
+token from GH_TOKEN. Run it as `python -m nomosaurus.workflows.github comment FOLDER` or
+`... propose FOLDER`.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from nomosaurus.errors import NomosaurusError, one_line_errors
+from nomosaurus.workflows.change import ChangeError, from_json
+
+MARK = "<!-- nomosaurus: what the change did -->"
+"""How the comment begins that is written anew instead of adding another."""
+MOST_CHARACTERS = 65_000
+"""GitHub takes 65,536 in a comment or a pull request's body."""
+BRANCH = re.compile(r"retrain-[0-9a-f]{12}")
+
+
+class GitHubError(NomosaurusError):
+    """GitHub or git refuses, or what is to be written is not what it must be."""
+
+
+def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
+    """Write what a change did into the pull request's comment; returns where.
+
+    The folder comes from a job that ran the pull request's own code. Of it only numbers, keys and
+    names are used, and only for a pull request whose last commit is the one that the job ran on.
+
+    Args:
+        folder: Has `pull_request`, a number, and `change.json`, as `change.from_json` takes it.
+        repository: Owner and name.
+        commit: What GitHub says that the job ran on, 40 hexadecimal digits.
+        run_url: The job's page.
+
+    Raises:
+        GitHubError: If the folder does not hold that, or GitHub refuses.
+    """
+    try:
+        number = (folder / "pull_request").read_text("utf-8").strip()
+        change = from_json((folder / "change.json").read_text("utf-8"))
+    except ChangeError as error:
+        raise GitHubError(f"{folder / 'change.json'} {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GitHubError(f"{folder} holds no report on a pull request: {error}") from None
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", number):
+        raise GitHubError(f"{folder / 'pull_request'} must hold a number, got {number[:40]!r}")
+    pull_request = json.loads(gh("api", f"repos/{repository}/pulls/{number}"))
+    if pull_request["head"]["sha"] != commit:
+        return f"pull request {number} has moved on, or is not the one of {commit[:7]}: no comment"
+    body = f"{MARK}\n### What this change does to the names\n\n{change.as_markdown()}"
+    body += f"\n[The job]({run_url}) has the pages, and the models, as artifacts.\n"
+    pages = gh("api", f"repos/{repository}/issues/{number}/comments", "--paginate", "--slurp")
+    mine = [
+        found["id"]
+        for page in json.loads(pages)
+        for found in page
+        if found["user"]["login"] == "github-actions[bot]" and found["body"].startswith(MARK)
+    ]
+    where = f"repos/{repository}/issues/{number}/comments"
+    method = "POST"
+    if mine:
+        where, method = f"repos/{repository}/issues/comments/{mine[0]}", "PATCH"
+    gh("api", where, "--method", method, "--input", "-", say=json.dumps({"body": cut(body)}))
+    return f"pull request {number}: comment {'written anew' if mine else 'written'}"
+
+
+def propose(folder: Path, repository: str, base: str) -> str:
+    """Push a retraining's commits as a branch, and open a pull request; returns Markdown on it.
+
+    Args:
+        folder: What `retraining.retrain` left.
+        repository: Owner and name.
+        base: The branch to merge into.
+
+    Raises:
+        GitHubError: If there is nothing to propose, or git or GitHub refuses.
+    """
+    try:
+        wanted = json.loads((folder / "pull_request.json").read_text("utf-8"))
+        branch, title = wanted["branch"], wanted["title"]
+        body = (folder / "summary.md").read_text("utf-8")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GitHubError(f"{folder} holds no pull request: {error}") from None
+    if not isinstance(branch, str) or not BRANCH.fullmatch(branch):
+        raise GitHubError(f"{folder}: the branch must match {BRANCH.pattern}, got {branch!r}")
+    listed = call("git", "ls-remote", "--heads", "origin", f"refs/heads/{branch}")
+    if not listed.strip():
+        call("git", "fetch", str((folder / "commits.bundle").resolve()), f"{branch}:{branch}")
+        call("git", "push", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
+    filters = ("--head", branch, "--base", base, "--state", "all", "--json", "url")
+    known = json.loads(gh("pr", "list", "--repo", repository, *filters) or "[]")
+    if known:
+        return f"This model was proposed before: {known[0]['url']}\n"
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    try:
+        where = ("--repo", repository, "--base", base, "--head", branch)
+        url = gh("pr", "create", *where, "--title", str(title), "--body-file", "-", say=cut(body))
+    except GitHubError as error:
+        return (
+            f"The branch `{branch}` is pushed, but opening the pull request was refused ({error}). "
+            "In the settings, under Actions, General, a box lets workflows open them. Or open it "
+            f"here: {server}/{repository}/compare/{base}...{branch}?expand=1\n"
+        )
+    return f"Proposed: {url.strip()}\n"
+
+
+def cut(body: str) -> str:
+    """A text that GitHub takes, cut at the end of a line if it is too long."""
+    if len(body) <= MOST_CHARACTERS:
+        return body
+    return body[:MOST_CHARACTERS].rpartition("\n")[0] + "\n\nCut here; the artifact has it all.\n"
+
+
+def gh(*arguments: str, say: str | None = None) -> str:
+    """What GitHub's command line answers.
+
+    Raises:
+        GitHubError: If it fails.
+    """
+    return call("gh", *arguments, say=say)
+
+
+def call(*command: str, say: str | None = None) -> str:
+    """What a command prints, given `say` on standard input.
+
+    Raises:
+        GitHubError: If it fails, with what it said last.
+    """
+    result = subprocess.run(
+        command, input=say, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    if result.returncode:
+        said = (result.stderr or result.stdout).strip().splitlines() or ["it said nothing"]
+        raise GitHubError(f"{' '.join(command[:3])} failed: {said[-1]}")
+    return result.stdout
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m nomosaurus.workflows.github")
+    commands = parser.add_subparsers(dest="command", required=True)
+    on_comment = commands.add_parser("comment", help="write a pull request's sticky comment")
+    on_comment.add_argument("folder", type=Path)
+    on_comment.add_argument("--commit", required=True, help="that the report must be of")
+    on_comment.add_argument("--run-url", required=True)
+    on_propose = commands.add_parser("propose", help="open a pull request for a retraining")
+    on_propose.add_argument("folder", type=Path)
+    on_propose.add_argument("--base", required=True, help="the branch to merge into")
+    for command in (on_comment, on_propose):
+        command.add_argument("--repository", required=True, help="owner/name")
+    options = parser.parse_args()
+    with one_line_errors():
+        if options.command == "comment":
+            print(comment(options.folder, options.repository, options.commit, options.run_url))
+        else:
+            print(propose(options.folder, options.repository, options.base), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

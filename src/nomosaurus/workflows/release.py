@@ -1,0 +1,138 @@
+"""What a release publishes: the model of this checkout, its card, its report and checksums."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nomosaurus import __version__
+from nomosaurus.errors import ArtifactError
+from nomosaurus.files import read_json, read_name_table, read_output, write_text
+from nomosaurus.model.file import load_model
+from nomosaurus.params import load_params
+from nomosaurus.report.card import Origin, build_card, build_notes
+from nomosaurus.tracking.lineage import (
+    MODEL_FILE,
+    changes,
+    dvc_md5,
+    hashes,
+    head,
+    locked_stages,
+    model_at,
+    param_value,
+)
+from nomosaurus.workflows.lock import outputs
+
+MADE_BY = {
+    MODEL_FILE: "train",
+    "metrics/prepare.json": "prepare",
+    "metrics/train.json": "train",
+    "metrics/evaluate_details.json": "evaluate",
+    "samples/names.csv": "sample",
+    "report.html": "report",
+}
+"""What a release is made of, and the stage that writes it."""
+
+
+def write_release(folder: Path, repository: str) -> list[Path]:
+    """Write what is to be published, and NOTES.md with the text that goes with it.
+
+    SHA256SUMS covers what is published beside it, and so not the notes.
+
+    Args:
+        folder: New or empty.
+        repository: OWNER/REPO on GitHub, from which people will verify what they get.
+
+    Returns:
+        The files.
+
+    Raises:
+        ArtifactError: If an output is missing, or is not what dvc.lock says that this code, these
+            data and these params gave, or if no commit holds these.
+    """
+    contents = {path: read_output(Path(path), stage) for path, stage in MADE_BY.items()}
+    params = load_params(Path("params.yaml"))
+    stages = locked_stages()
+    if problem := why_not(stages, params.model_dump()):
+        raise ArtifactError(f'{problem}; run "make repro"')
+    commit = head()
+    if not commit or changes():
+        raise ArtifactError(
+            "a release names the commit that it comes from, and what lies here is none: commit "
+            "what git says has changed, then release"
+        )
+    model_file = contents[MODEL_FILE]
+    prepared, trained, details = (
+        read_json(Path(path), MADE_BY[path])
+        for path in (
+            "metrics/prepare.json",
+            "metrics/train.json",
+            "metrics/evaluate_details.json",
+        )
+    )
+    names = read_name_table(Path("samples/names.csv"), made_by="sample")["name"].tolist()
+    origin = Origin(
+        repository=repository,
+        version=__version__,
+        commit=commit,
+        committed_md5=model_at(commit),
+        lock_sha256=hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest(),
+        list_md5=dvc_md5(Path(params.data.path)),
+    )
+    card = build_card(
+        load_model(MODEL_FILE),
+        model_file,
+        prepared,
+        trained,
+        details,
+        names,
+        params.evaluate,
+        params.sample,
+        origin,
+    )
+    published = {
+        "model.safetensors": model_file,
+        "report.html": contents["report.html"],
+        "MODEL_CARD.md": card.encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in published.items():
+        (folder / name).write_bytes(content)
+    write_text(folder / "SHA256SUMS", checksums(published))
+    notes = build_notes(model_file, prepared, details, names, origin)
+    write_text(folder / "NOTES.md", notes)
+    return [folder / name for name in (*published, "SHA256SUMS", "NOTES.md")]
+
+
+def checksums(contents: Mapping[str, bytes]) -> str:
+    """What `sha256sum --check` reads: a line a file, by its name."""
+    return "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
+    )
+
+
+def why_not(stages: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """Why the outputs here are not what dvc.lock says that this checkout gave; empty if they are.
+
+    Args:
+        stages: Those of dvc.lock.
+        params: The whole of params.yaml.
+    """
+    made = outputs(stages)
+    for path, stage in MADE_BY.items():
+        if path not in made:
+            return f"dvc.lock does not have {path}, which the stage {stage} writes"
+        if dvc_md5(Path(path)) != made[path]:
+            return f"{path} is not the one that dvc.lock describes"
+    for stage, locked in stages.items():
+        for path, md5 in hashes(locked.get("deps", [])).items():
+            if path in made:
+                if md5 != made[path]:
+                    return f"dvc.lock has what {stage} made of another {path}"
+            elif dvc_md5(Path(path)) != md5:
+                return f"{path} has changed since {stage} ran"
+        for file in locked.get("params", {}).values():
+            for key, value in file.items():
+                if param_value(params, key) != value:
+                    return f"{key} in params.yaml has changed since {stage} ran"
+    return ""

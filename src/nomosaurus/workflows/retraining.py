@@ -1,0 +1,252 @@
+"""Retraining: run the pipeline again, hold the new model against the champion, and propose it.
+
+A retraining works on a commit of its own, so that the run of the model names a commit with
+the very params that it was trained with. It leaves a folder with what a pull request needs; what
+opens it, `github.propose`, has the right to write and runs none of this.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError
+from nomosaurus.files import replace_file, write_json, write_text
+from nomosaurus.params import Params, load_params, parse_params
+from nomosaurus.serving import registry
+from nomosaurus.serving.promotion import Verdict
+from nomosaurus.tracking import lineage
+from nomosaurus.tracking.store import failures_in_one_line, is_local, open_store
+from nomosaurus.workflows.change import Change
+from nomosaurus.workflows.checkouts import COMMITTED, changed, run, run_elsewhere
+from nomosaurus.workflows.lock import stale
+
+PARAMS = Path("params.yaml")
+LOG = Path("promotions.jsonl")
+BEFORE = Path(".before")
+"""The checkout of the commit that the model before came from; git ignores it."""
+KEY = r"[a-z_]+(?:\.[a-z_]+)?"
+
+HOW_IT_WAS_CHECKED = """### How this was checked
+
+The job that trained it found dvc.lock fresh afterwards. A pull request that a workflow opens
+starts no other workflow: close it and open it again, and CI checks it too. The artifacts of the
+job hold the model, its report, and `mlflow.db` with the runs.
+"""
+HOW_TO_TAKE_IT = """### To take it all the same
+
+The artifact `retraining` holds its commits: unpack it, then
+
+```sh
+git fetch commits.bundle retrained:retrained && git push origin retrained
+```
+
+What a model must show is in the section `promote` of params.yaml.
+"""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What came of it.
+
+    Attributes:
+        outcome: `unchanged`, `won` or `lost`.
+        summary: Markdown, for a person.
+        title: Of the pull request; empty unless it won.
+        branch: The same.
+    """
+
+    outcome: str
+    summary: str
+    title: str = ""
+    branch: str = ""
+
+
+def overrides(assignments: str) -> dict[str, Any]:
+    """Params to replace, by section.key, from text such as `model.cell=gru seed=2`.
+
+    A value is read as params.yaml would read it. Nothing in it is expanded or run.
+
+    Args:
+        assignments: With white space, or a new line, before each that follows.
+
+    Raises:
+        ParamsError: If a part is no assignment.
+    """
+    found: dict[str, Any] = {}
+    parts = re.split(rf"\s+(?={KEY}=)", assignments.strip())
+    for part in filter(None, parts):
+        key, equals, value = part.partition("=")
+        if not equals or not re.fullmatch(KEY, key):
+            raise ParamsError(f"an override must be like model.cell=gru, got {part!r}")
+        try:
+            found[key] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise ParamsError(f"the override of {key} is not a YAML value, got {value!r}") from None
+    return found
+
+
+def typed(given: Mapping[str, str]) -> dict[str, Any]:
+    """Values of options as params.yaml has them: a whole number as one, all else as text."""
+    return {
+        key: int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text for key, text in given.items()
+    }
+
+
+def override(path: Path, values: Mapping[str, Any]) -> None:
+    """Replace values in params.yaml, where nothing else changes.
+
+    Raises:
+        ParamsError: If a key is unknown or a value breaks a rule; the file is then as it was.
+    """
+    load_params(path)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000
+    text = path.read_text("utf-8")
+    content = yaml.load(text)
+    plain = YAML(typ="safe", pure=True).load(text)
+    for name, value in values.items():
+        for tree in (content, plain):
+            *sections, key = name.split(".")
+            for section in sections:
+                tree = tree.get(section) if isinstance(tree, dict) else None
+            if not isinstance(tree, dict) or isinstance(tree.get(key), dict):
+                raise ParamsError(f"{path} has no param {name}; it names each with its section")
+            tree[key] = value
+    parse_params(plain, "the overrides")
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:
+            yaml.dump(content, file)
+
+    replace_file(path, write)
+
+
+def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
+    """Run the pipeline if anything changed, and judge the new model against the champion.
+
+    The champion is the registry's. Where that is empty, as in a store that was just made, it is
+    the model of the last commit whose dvc.lock holds.
+
+    Args:
+        values: Params to replace, by section.key; they are committed first.
+        folder: What is to be known of it goes here; it must not exist, or be empty.
+
+    Raises:
+        NomosaurusError: If the checkout has changes, a value breaks a rule, or a stage fails.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise PipelineError(f"{folder} is not empty; name a folder that is, or a new one")
+    if dirty := run("git", "status", "--porcelain", "--untracked-files=no").strip():
+        raise PipelineError(
+            f"the checkout has changes ({dirty.splitlines()[0]}); commit them first"
+        )
+    base = lineage.head()
+    if values:
+        override(PARAMS, values)
+    params = load_params(PARAMS)
+    names = Path(params.data.path)
+    if not names.exists() or not names.resolve().is_relative_to(Path.cwd().resolve()):
+        run("git", "checkout", "--quiet", "--", str(PARAMS))
+        raise ListError(f"data.path must be a file in this checkout, got {params.data.path!r}")
+    why = stale()
+    if not why:
+        summary = "Nothing changed: dvc.lock is that of this code, these data and these params.\n"
+        return _keep(Retraining("unchanged", summary), folder)
+    run("git", "switch", "--quiet", "--detach")
+    if lineage.git("status", "--porcelain", "--untracked-files=no"):
+        subject = ", ".join(f"{key} {value}" for key, value in values.items())
+        run("git", "commit", "--quiet", "-m", f"Params: {subject}", "--", str(PARAMS))
+    with failures_in_one_line():
+        open_store()
+    note = _find_champion(params, base)
+    print("The pipeline runs, since:", *why, sep="\n  ", flush=True)
+    run("dvc", "repro", show=True)
+    run("git", "add", "--", *COMMITTED)
+    if lineage.git("diff", "--cached", "--name-only"):
+        run("git", "commit", "--quiet", "-m", "The pipeline's outputs, run again")
+    if still := stale():
+        raise PipelineError(f"dvc.lock is stale after dvc repro: {still[0]}")
+    run("nomosaurus", "backfill", show=True)  # where DVC's cache had the model, no stage made a run
+    verdict = registry.promote(
+        Path(lineage.MODEL_FILE),
+        Path("data/prepared"),
+        params,
+        LOG,
+        other_test=True,
+        dry_run=True,
+    )
+    change = changed(BEFORE, Path(), params.evaluate, params.seed)
+    _forget_before()
+    came = _told(verdict, note, change)
+    write_json(folder / "verdict.json", verdict.as_dict())
+    write_text(folder / "change.json", change.as_json())
+    _bundle(base, came.branch or "retrained", folder / "commits.bundle")
+    return _keep(came, folder)
+
+
+def _find_champion(params: Params, base: str) -> str:
+    """Check out the model before, and crown it where there is no champion; says why not, if not."""
+    commit = lineage.git("log", "-1", "--format=%H", base, "--", "dvc.lock")
+    if not commit:
+        return "no commit has a dvc.lock"
+    store = {}
+    if is_local():
+        store["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('mlflow.db').resolve().as_posix()}"
+    try:
+        _forget_before()
+        run_elsewhere(commit, BEFORE, store)
+        if registry.Registry(params.promote.registered_model).champion():
+            return ""
+        run("nomosaurus", "backfill", folder=BEFORE, environment=store, show=True)
+        verdict = registry.promote(
+            BEFORE / lineage.MODEL_FILE, BEFORE / "data/prepared", params, BEFORE / LOG
+        )
+    except NomosaurusError as error:
+        return str(error)
+    return "" if verdict.promoted else verdict.summary
+
+
+def _forget_before() -> None:
+    if BEFORE.exists():
+        run("git", "worktree", "remove", "--force", str(BEFORE))
+
+
+def _told(verdict: Verdict, note: str, change: Change) -> Retraining:
+    parts = [verdict.as_markdown()]
+    if note:
+        parts.append(f"The model before could not take part: {note}.\n")
+    parts.append(f"### Before and after\n\n{change.as_markdown()}")
+    if not verdict.promoted:
+        parts.append(HOW_TO_TAKE_IT)
+        return Retraining("lost", "\n".join(parts))
+    parts.append(HOW_IT_WAS_CHECKED)
+    branch = f"retrain-{verdict.challenger.model_sha256[:12]}"
+    title = "Retrained: the first champion"
+    if verdict.comparison:
+        title = f"Retrained: {verdict.comparison.gain.value:.4f} nats per character better"
+    return Retraining("won", "\n".join(parts), title, branch)
+
+
+def _bundle(base: str, branch: str, file: Path) -> None:
+    """Name the commits since `base` a branch, and put them into a file, if there are any.
+
+    Whoever opens the pull request, or wants the model in spite of all, takes them from there.
+    """
+    run("git", "branch", "--force", branch)
+    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
+        run("git", "bundle", "create", str(file), f"{base}..{branch}")
+
+
+def _keep(came: Retraining, folder: Path) -> Retraining:
+    """Leave in the folder what came of it; the outcome last, when all else is there."""
+    write_text(folder / "summary.md", came.summary)
+    if came.outcome == "won":
+        write_json(folder / "pull_request.json", {"branch": came.branch, "title": came.title})
+    write_text(folder / "outcome", came.outcome + "\n")
+    return came

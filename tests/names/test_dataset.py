@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+
+from nomosaurus.errors import ArtifactError
+from nomosaurus.names.dataset import (
+    EncodedNames,
+    Prepared,
+    batches_by_length,
+    load_known_hashes,
+    load_split,
+    load_vocabulary,
+    make_batch,
+    save_prepared,
+)
+from nomosaurus.names.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(("a", "b", "c"), 0.01)
+NAMES = ["abc", "a", "cab", "bb", "abcabc", "c"]
+
+
+def encoded(names=NAMES) -> EncodedNames:
+    return EncodedNames.from_names(names, VOCABULARY)
+
+
+def test_names_come_back_from_their_compact_form():
+    assert encoded().decode(VOCABULARY) == NAMES
+    assert encoded().lengths.tolist() == [3, 1, 3, 2, 6, 1]
+
+
+def test_batch_shifts_by_one_and_starts_and_ends_at_the_boundary():
+    batch = make_batch(encoded(), np.array([0, 1]))  # abc and a
+    assert batch.inputs.tolist() == [[0, 1, 2, 3], [0, 1, 0, 0]]
+    assert batch.targets.tolist() == [[1, 2, 3, 0], [1, 0, 0, 0]]
+    assert batch.mask.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+def test_batch_of_one_name_of_one_letter():
+    batch = make_batch(encoded(["b"]), np.array([0]))
+    assert batch.inputs.tolist() == [[0, 2]]
+    assert batch.targets.tolist() == [[2, 0]]
+    assert batch.mask.all()
+
+
+def test_unknown_character_is_an_input_and_a_target_of_its_own():
+    batch = make_batch(encoded(["axb"]), np.array([0]))
+    assert batch.inputs.tolist() == [[0, 1, 4, 2]]
+    assert batch.targets.tolist() == [[1, 4, 2, 0]]
+
+
+def test_each_event_knows_its_name_and_its_place_there():
+    names = encoded(["ab", "b", "aba"])
+    assert names.event_rows.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert names.event_places.tolist() == [0, 1, 2, 0, 1, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_every_name_is_in_exactly_one_batch(seed):
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    rows = [row for rows, _ in batches_by_length(encoded(), 4, generator) for row in rows]
+    assert sorted(rows) == list(range(len(NAMES)))
+
+
+def test_batches_hold_names_of_nearly_one_length():
+    generator = torch.Generator().manual_seed(1)
+    names = encoded(["a" * length for length in [1, 9, 5] * 40])
+    for _, batch in batches_by_length(names, 40, generator):
+        assert batch.mask.all()
+
+
+def test_order_of_batches_follows_the_generator():
+    def order(seed):
+        batches = batches_by_length(encoded(), 2, torch.Generator().manual_seed(seed))
+        return [rows.tolist() for rows, _ in batches]
+
+    assert order(1) == order(1)
+    assert len({str(order(seed)) for seed in range(5)}) > 1
+
+
+def test_prepared_data_comes_back_from_disk(tmp_path):
+    folder = tmp_path / "prepared"
+    hashes = np.array([3, 2**63 + 1], dtype=np.uint64)
+    for train in (["abc"], NAMES):  # the second time over the first
+        save_prepared(
+            folder, Prepared(VOCABULARY, encoded(train), encoded(["a"]), encoded([]), hashes)
+        )
+        assert load_vocabulary(folder) == VOCABULARY
+        assert load_split(folder, "train").decode(VOCABULARY) == train
+        assert len(load_split(folder, "test")) == 0
+        assert load_known_hashes(folder).tolist() == hashes.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_missing_or_damaged_data_says_what_to_run(tmp_path):
+    with pytest.raises(ArtifactError, match='run "dvc repro prepare"'):
+        load_vocabulary(tmp_path)
+    with pytest.raises(ArtifactError, match='run "dvc repro prepare"'):
+        load_split(tmp_path, "train")
+    (tmp_path / "known_hashes.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        load_known_hashes(tmp_path)
+
+
+def test_categories_go_with_their_names(tmp_path):
+    of = dict(zip(NAMES, "xyxzyx", strict=True))
+    vocabulary = Vocabulary.from_names(["abc", "a", "cab"], of)  # none of category z
+    names = EncodedNames.from_names(NAMES, vocabulary, of)
+    assert names.categories.tolist() == [0, 1, 0, 2, 1, 0]
+    for rows, batch in batches_by_length(names, 4, torch.Generator().manual_seed(1)):
+        assert batch.categories.tolist() == names.categories[rows].tolist()
+    chosen = names.select(np.array([3, 0, 3]))
+    assert chosen.decode(VOCABULARY) == ["bb", "abc", "bb"]
+    assert chosen.categories.tolist() == [2, 0, 2]
+    assert names.with_category(1).categories.tolist() == [1] * 6
+    hashes = np.zeros(1, dtype=np.uint64)
+    save_prepared(tmp_path / "prepared", Prepared(vocabulary, names, names, names, hashes))
+    assert load_vocabulary(tmp_path / "prepared") == vocabulary
+    assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
+
+
+def test_no_names_can_be_selected():
+    none = encoded().select(np.empty(0, dtype=np.int64))
+    assert (len(none), none.ids.dtype) == (0, encoded().ids.dtype)

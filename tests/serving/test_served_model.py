@@ -1,0 +1,154 @@
+import json
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, make_model
+from servers import free_port, process, wait_for
+
+from nomosaurus.generation.generator import NameGenerator
+from nomosaurus.generation.request import Request
+from nomosaurus.model.file import save_model
+from nomosaurus.serving.registry import CHAMPION, Registry
+from nomosaurus.tracking import run as tracking
+from nomosaurus.tracking.logged_model import MOST_NAMES, SETTINGS
+
+pytestmark = [
+    pytest.mark.slow,
+    # MLflow, SQLAlchemy and what they need warn of each other's ways.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """`make serve` on a champion, in a checkout of its own."""
+    root = tmp_path_factory.mktemp("a checkout")
+    for name in ("Makefile", "params.yaml", "requirements.txt"):
+        (root / name).write_bytes((REPOSITORY / name).read_bytes())
+    (root / ".venv").symlink_to(sys.prefix)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(root)
+        path = Path("model.safetensors")
+        model = make_model()
+        save_model(path, model)
+        with tracking.training_run("train", model.recipe, "f1") as run:
+            run.log_model(path)
+        version = Registry("nomosaurus").register(path, "a test list").version
+        import mlflow
+
+        mlflow.MlflowClient().set_registered_model_alias(
+            "nomosaurus", CHAMPION, str(version.number)
+        )
+        port = free_port()
+        log = root / "serve.log"
+        command = ["make", "serve", "READY=", f"PORT={port}"]
+        # The artifact brings its own code: what is installed or on the path is not asked.
+        with process(command, log, {"PYTHONPATH": ""}) as server:
+            wait_for(f"http://127.0.0.1:{port}/ping", server, log)
+            yield f"http://127.0.0.1:{port}/invocations"
+
+
+def post(address: str, body: object) -> tuple[int, dict]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def ask(address: str, names: list[str], **params: object) -> list[dict]:
+    status, answer = post(address, {"inputs": names, "params": params})
+    assert status == 200, answer
+    return answer["predictions"]
+
+
+def test_generated_names_are_those_of_the_library(address):
+    settings = {"seed": 3, "temperature": 0.8, "prefix": "a", "new": True, "unique": True}
+    names = NameGenerator(make_model()).generate(20, Request(**settings))
+    assert ask(address, [], n=20, **settings) == [asdict(name) for name in names]
+
+
+def test_scores_are_those_of_the_library(address):
+    names = ["ana", "Anna", "xyz", "be la"]
+    assert ask(address, names) == [asdict(name) for name in make_model().score(names)]
+
+
+def test_every_setting_reaches_the_model(address):
+    plain = ask(address, [], n=400)
+    changed = {
+        "seed": 1,
+        "temperature": 2.0,
+        "top_k": 2,
+        "top_p": 0.5,
+        "prefix": "b",
+        "min_length": 6,
+        "max_length": 3,
+        "min_distance": 4,
+        "new": True,
+        "unique": True,
+    }
+    assert set(changed) == set(SETTINGS)
+    for name, value in changed.items():
+        assert ask(address, [], n=400, **{name: value}) != plain, name
+
+
+def test_many_at_once_get_what_one_alone_gets(address):
+    def one(i: int) -> list[dict]:
+        if i % 3 == 0:
+            return ask(address, ["ana", "bela"] * (i + 1))
+        return ask(address, [], n=30 + i, seed=i, unique=True, temperature=1 + i / 10)
+
+    alone = [one(i) for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(one, [*range(24), *reversed(range(24))]))
+    assert together == [*alone, *reversed(alone)]
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ({"inputs": [], "params": {"n": MOST_NAMES + 1}}, "n must be from 1 to 1,000, got 1,001"),
+        ({"inputs": [], "params": {"n": -1}}, "n must be from 1 to 1,000, got -1"),
+        ({"inputs": [], "params": {"n": "many"}}, "for value `many`"),
+        ({"inputs": [], "params": {"n": 5, "temperature": 0}}, "temperature must be from 0.01"),
+        ({"inputs": [], "params": {"n": 5, "new": "yes"}}, "for value `yes`"),
+        ({"inputs": [], "params": {"n": 5, "seed": -1}}, "seed must be from 0"),
+        ({"inputs": [], "params": {"n": 5, "prefix": "q"}}, "which no training name has"),
+        ({"inputs": [], "params": {"n": 5, "min_length": 99}}, "min_length must be at most 12"),
+        ({"inputs": ["ana"], "params": {"n": 5}}, "not both"),
+        ({"inputs": [], "params": {"n": 5, "min_distance": 50}}, "found 0 of the 5 names"),
+        (
+            {"inputs": [], "params": {"n": 1000, "min_length": 12, "min_distance": 9}},
+            "in more than 50,000 draws",
+        ),
+        ({"inputs": []}, "give from 1 to 1,000 names to score"),
+        ({"inputs": ["a"] * (MOST_NAMES + 1)}, "got 1,001"),
+        ({"inputs": ["a" * 1001]}, "from 1 to 1,000 characters, and number 1 has 1,001"),
+        ({"inputs": ["ana", "  "]}, "number 2 has 0"),
+        ({"dataframe_records": [{"name": None}]}, "number 1 is None"),
+        ({"dataframe_records": [{"name": 7}]}, "number 1 is 7"),
+        ({"dataframe_records": [{"nome": "ana"}]}, "in the column 'name'"),
+        ({"names": ["ana"]}, "exactly one of the input fields"),
+        (b"{", "valid JSON"),
+        (b"\xff", "valid JSON"),
+    ],
+)
+def test_a_bad_request_is_a_400_with_a_line_that_says_why(address, body, line):
+    status, answer = post(address, body)
+    assert status == 400
+    assert line in answer["message"]
+    assert "stack_trace" not in answer
+
+
+def test_the_most_that_is_allowed_is_answered(address):
+    assert len(ask(address, [], n=MOST_NAMES)) == MOST_NAMES
+    assert len(ask(address, ["a" * 1000] * MOST_NAMES)) == MOST_NAMES

@@ -1,0 +1,95 @@
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nomosaurus.tracking.journal import EVENTS, Journal
+
+
+def kinds(journal: Journal) -> list[str]:
+    return [event["event"] for event in journal.events]
+
+
+def left_over(root: Path) -> list[list[str]]:
+    return [kinds(journal) for journal in Journal.left_over(root)]
+
+
+def test_what_was_added_is_on_disk_at_once(tmp_path):
+    journal = Journal.start(tmp_path)
+    journal.add("metrics", values={"ñ": 0.1}, step=3)
+    lines = (journal.folder / EVENTS).read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == journal.events
+    assert journal.events[0]["values"] == {"ñ": 0.1}
+    assert journal.events[0]["step"] == 3
+
+
+def test_a_journal_is_left_over_when_its_process_let_go_and_not_before(tmp_path):
+    first, second = Journal.start(tmp_path), Journal.start(tmp_path)
+    first.add("a")
+    second.add("b")
+    assert left_over(tmp_path) == []
+    second.close()
+    assert left_over(tmp_path) == [["b"]]
+    first.close()
+    assert left_over(tmp_path) == [["a"], ["b"]]
+
+
+def test_a_killed_process_leaves_all_it_added(tmp_path):
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from nomosaurus.tracking.journal import Journal\n"
+        "journal = Journal.start(Path(sys.argv[1]))\njournal.add('a')\njournal.add('b')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert left_over(tmp_path) == [["a", "b"]]
+
+
+def test_a_file_keeps_the_content_it_had(tmp_path):
+    source = tmp_path / "metrics/train.json"
+    source.parent.mkdir()
+    source.write_text("before")
+    journal = Journal.start(tmp_path / "runs")
+    journal.add("file", path=journal.keep(source, "metrics"))
+    source.write_text("after")
+    assert journal.file(journal.events[0]).read_text() == "before"
+    assert journal.file(journal.events[0]).name == "train.json"
+
+
+def test_a_last_line_cut_short_is_left_out(tmp_path):
+    journal = Journal.start(tmp_path)
+    journal.add("a")
+    journal.close()
+    with (journal.folder / EVENTS).open("a") as file:
+        file.write('{"event": "b", "ti')
+    assert left_over(tmp_path) == [["a"]]
+
+
+def test_a_deleted_journal_is_gone(tmp_path):
+    journal = Journal.start(tmp_path)
+    journal.add("a")
+    journal.delete()
+    assert left_over(tmp_path) == []
+    assert not journal.folder.exists()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def refuse(*arguments: object, **settings: object):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("shutil.copyfile", refuse)
+
+
+def test_on_a_full_disk_the_events_are_still_in_memory(tmp_path, full_disk):
+    source = tmp_path / "names.csv"
+    journal = Journal.start(tmp_path / "runs")
+    journal.add("a")
+    journal.add("file", path=journal.keep(source, "samples"))
+    assert kinds(journal) == ["a", "file"]
+    assert journal.problem.errno == errno.ENOSPC
+    assert journal.file(journal.events[1]) == source

@@ -1,0 +1,492 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY, make_model
+
+from nomosaurus.model.file import save_model
+from nomosaurus.model.trained import Epoch
+from nomosaurus.params import CrossvalidateParams
+from nomosaurus.serving.promotion import FLOORS
+from nomosaurus.tracking import run as tracking
+from nomosaurus.tracking import store as mlflow_store
+from nomosaurus.tracking.lineage import dvc_md5, file_sha256
+from nomosaurus.tracking.runs import recorded_runs
+from nomosaurus.tracking.store import NOTE_TAG
+from nomosaurus.tracking.views import VIEW, with_section
+
+pytestmark = [
+    pytest.mark.slow,
+    # MLflow, SQLAlchemy and what they need warn of each other's ways.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+HISTORY = make_model().histories[1]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A fresh store in a folder with a space in its name."""
+    root = tmp_path / "a checkout"
+    root.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def trained(store):
+    """A model file, with its run in the store."""
+    model = make_model()
+    path = store / "model.safetensors"
+    save_model(path, model)
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
+        run.log_model(path)
+    return path, model
+
+
+def runs():
+    mlflow_store.open_store()
+    return mlflow_store.search("")
+
+
+def test_one_model_has_one_run_with_all_that_belongs_to_it(trained, store):
+    path, model = trained
+    table = store / "samples" / "names.csv"
+    table.parent.mkdir()
+    table.write_text("name\nana\n")
+    for stage in ("evaluate", "sample"):
+        with tracking.model_run(stage, path, model) as run:
+            run.log_metrics({"perplexity": 4.5, "novelty_at_10k": None})
+            run.log_files(table)
+    (run,) = runs()
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(run.info.run_id, "curve/validation_nats")
+    assert [(point.step, point.value) for point in history] == [(1, 2.6), (2, 2.7)]
+    assert run.data.metrics["perplexity"] == 4.5
+    assert run.data.params["model.cell"] == "gru"
+    assert run.data.params["seed"] == str(model.recipe.seed)
+    assert run.data.tags[mlflow_store.MODEL_TAG] == file_sha256(path)
+    assert {f"dvc.stage.{stage}" for stage in ("train", "evaluate", "sample")} <= set(run.data.tags)
+    assert run.info.status == "FINISHED"
+    assert (store / "mlflow.db").is_file()
+    assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["lineage", "samples"]
+    assert not list((store / ".runs").iterdir())
+
+
+def test_a_model_from_the_cache_gets_its_run_in_a_new_store(trained, store, tmp_path, monkeypatch):
+    path, model = trained
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(other))
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_metrics({"perplexity": 4.5})
+    (run,) = runs()
+    assert run.data.metrics["perplexity"] == 4.5
+    assert run.data.tags[mlflow_store.MODEL_TAG] == file_sha256(path)
+
+    import mlflow
+
+    losses = mlflow.MlflowClient().get_metric_history(run.info.run_id, "curve/validation_nats")
+    assert [point.value for point in losses] == [epoch.validation_nats for epoch in HISTORY]
+
+
+def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    (store / "metrics").mkdir()
+    (store / "metrics/evaluate.json").write_text('{"perplexity": 4.5, "gain_nats_low": null}')
+    (store / "metrics/details.json").write_text('{"figures": {"perplexity": {"value": 4.5}}}')
+    for name, md5 in ("evaluate", hashlib.md5(path.read_bytes()).hexdigest()), ("sample", "0"):
+        (store / f"{name}.txt").write_text("x")
+        lock = {
+            "deps": [{"path": path.as_posix(), "md5": md5}],
+            "params": {"params.yaml": {name: {"seed": 5}}},
+            "outs": [
+                {"path": "metrics/details.json", "md5": "2"},
+                {"path": "metrics/evaluate.json", "md5": "1"},
+            ],
+        }
+        stages = json.loads((store / "dvc.lock").read_text())["stages"] if name == "sample" else {}
+        (store / "dvc.lock").write_text(json.dumps({"stages": stages | {name: lock}}))
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.log_model(path)
+    (run,) = runs()
+    assert run.data.metrics["perplexity"] == 4.5
+    assert "figures" not in run.data.metrics
+
+    import mlflow
+
+    logged = mlflow.MlflowClient().list_artifacts(run.info.run_id, "metrics")
+    assert [artifact.path for artifact in logged] == [
+        "metrics/details.json",
+        "metrics/evaluate.json",
+    ]
+    assert run.data.params["evaluate.seed"] == "5"
+    assert "sample.seed" not in run.data.params  # that stage knew another model
+    assert run.data.tags["dvc.stage.evaluate"] == "done before"
+    assert "dvc.stage.sample" not in run.data.tags
+
+
+def test_a_model_from_the_cache_keeps_what_auto_came_to(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    lock = {
+        "outs": [{"path": path.as_posix(), "md5": dvc_md5(path)}],
+        "params": {"params.yaml": {"train": {"patience": "auto"}}},
+    }
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"train": lock}}))
+    with tracking.model_run("evaluate", path, model):
+        pass
+    (run,) = runs()
+    assert run.data.params["train.patience"] == str(model.recipe.train.patience)
+    assert "train.patience" not in run.data.tags
+
+
+def test_what_a_stage_logged_itself_is_not_logged_as_done_before(store):
+    model = make_model()
+    path = Path("models/model.safetensors")
+    save_model(path, model)
+    lock = {"deps": [{"path": path.as_posix(), "md5": dvc_md5(path)}], "outs": [{"path": "a.txt"}]}
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"evaluate": lock}}))
+    (store / "a.txt").write_text("one")
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_files(Path("a.txt"))
+    (store / "a.txt").write_text("two")
+    with tracking.model_run("sample", path, model):
+        pass
+    (run,) = runs()
+    assert run.data.tags["dvc.stage.evaluate"] == "done"
+    assert artifact(run, "a.txt") == "one"
+
+
+def test_a_run_is_named_after_what_differs(store, monkeypatch):
+    recipe = make_model().recipe
+    towns = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"path": "data/towns.txt"})}
+    )
+    for list_recipe, fingerprint in ((recipe, "f1f1f1"), (towns, "f2f2f2")):
+        with tracking.training_run("train", list_recipe, fingerprint):
+            pass
+    with tracking.crossvalidation_run(recipe, CrossvalidateParams(folds=5), "f3f3f3"):
+        pass
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
+    with tracking.training_run("train", recipe, "f4f4f4"):
+        pass
+    assert {run.name for run in recorded_runs()} == {
+        "gru-8-2nets-dinosaurs-f1f1",
+        "gru-8-2nets-towns-f2f2",
+        "5-fold-gru-8-2nets-dinosaurs-f3f3",
+        "gru-8-2nets-dinosaurs-bold-idea",
+    }
+
+
+def test_another_training_that_comes_to_the_same_model_adds_to_its_one_run(trained, capsys):
+    path, model = trained
+    with tracking.training_run("train", model.recipe, "f2") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run._next_send = 0  # a run of its own is in the store by then
+        run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
+        run.log_model(path)
+        run.log_metrics({"validation_nats": 2.0})
+    (run,) = runs()
+    assert run.data.metrics["validation_nats"] == 2.0
+    assert "has a run already" in capsys.readouterr().err
+    history = mlflow_client().get_metric_history(run.info.run_id, "curve/validation_nats")
+    assert [point.step for point in history] == [1, 2]
+
+
+def mlflow_client():
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
+    recipe = make_model().recipe
+    with pytest.raises(KeyboardInterrupt), tracking.training_run("train", recipe, "f1") as run:
+        run.on_epoch(0, HISTORY[0])
+        raise KeyboardInterrupt
+    assert runs()[0].info.status == "KILLED"
+    with tracking.training_run("train", recipe, "f1") as run:
+        run.on_resume(0, HISTORY)
+    (run,) = runs()
+    import mlflow
+
+    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "curve/validation_nats")
+    assert [(p.step, p.value) for p in points] == [(e.number, e.validation_nats) for e in HISTORY]
+    assert run.info.status == "FINISHED"
+
+
+def test_training_the_same_model_again_keeps_its_one_run(trained):
+    path, model = trained
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.log_model(path)
+        run.log_metrics({"validation_nats": 2.0})
+    (run,) = runs()
+    assert run.data.metrics["validation_nats"] == 2.0
+
+
+def test_params_that_moved_without_a_new_model_are_shown_as_tags(trained):
+    path, model = trained
+    for data in (model.recipe.data, model.recipe.data.model_copy(update={"path": "other.csv"})):
+        with tracking.model_run("sample", path, model) as run:
+            run.log_params("sample", data)
+    (run,) = runs()
+    assert run.data.params["sample.path"] == model.recipe.data.path
+    assert run.data.tags["sample.path"] == "other.csv"
+
+
+def test_the_logged_model_loads_without_pickle_and_serves_both_requests(trained, store):
+    import mlflow
+
+    (run,) = runs()
+    models = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id], output_format="list"
+    )
+    assert len(models) == 1
+    code = f"""
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model("models:/{models[0].model_id}")
+request = pd.DataFrame({{"name": ["ana"]}})
+print(model.predict(request).iloc[0]["name"])
+drawn = model.predict(pd.DataFrame(), params={{"n": 7, "seed": 3, "new": True}})
+print(len(drawn), drawn["new"].all())
+"""
+    environment = os.environ | {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{(store / 'mlflow.db').as_posix()}",
+        "PYTHONPATH": "",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.stdout.splitlines()[-2:] == ["ana", "7 True"], result.stderr
+    assert not list((store / "mlartifacts").rglob("*.pkl"))
+
+
+def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
+    with tracking.training_run("train", make_model().recipe, "f1"):
+        pass
+    (run,) = runs()
+    assert 50 < run.data.metrics["system/process_memory_megabytes"] < 10_000
+
+
+def test_a_failed_stage_leaves_a_failed_run(store):
+    model = make_model()
+    with pytest.raises(ZeroDivisionError), tracking.training_run("train", model.recipe, "f1"):
+        raise ZeroDivisionError
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db"])
+def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch, capsys, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    model = make_model()
+    path = store / "model.safetensors"
+    save_model(path, model)
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
+        run.log_model(path)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
+    assert len(warnings) == 1
+    assert "nothing is lost" in warnings[0]
+    assert len(list((store / ".runs").iterdir())) == 1
+
+
+def test_processes_that_open_a_new_store_together_all_succeed(store):
+    code = (
+        "import os\nfrom conftest import make_model\n"
+        "from nomosaurus import tracking\n"
+        "with tracking.training_run('train', make_model().recipe, str(os.getpid())): pass\n"
+    )
+    folders = (REPOSITORY / "tests", REPOSITORY / "src")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert all(process.returncode == 0 for process in processes), errors
+    assert all("warning: MLflow failed" not in error for error in errors), errors
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{(store / 'mlflow.db').as_posix()}")
+    assert len(runs()) == 3
+
+
+def artifact(run, path: str) -> str:
+    import mlflow
+
+    return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
+
+
+def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(trained, store):
+    path, model = trained
+    names = [f"name{i}" for i in range(12)]
+    table = store / "samples" / "names.csv"
+    table.parent.mkdir()
+    pd.DataFrame({"name": names, "log_prob": [-1.5] * 12}).to_csv(table, index=False)
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_metrics({"perplexity": 4.5, "perplexity_low": 4.0, "perplexity_high": 5.0})
+    for _ in range(2):
+        with tracking.model_run("sample", path, model) as run:
+            run.log_names(table)
+    (run,) = runs()
+    assert json.loads(artifact(run, "samples/names.json")) == {
+        "columns": ["number", "name", "log_prob"],
+        "data": [[i, name, -1.5] for i, name in enumerate(names, start=1)],
+    }
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "samples/names.json", "type": "table"}
+    ]
+    note = run.data.tags["mlflow.note.content"]
+    assert " · ".join(names[:10]) in note
+    assert "name10" not in note
+    assert "| perplexity | 4.500 | 4.000 to 5.000 |" in note
+    assert note.count("## ") == 2
+    assert "perplexity_low" not in run.data.metrics
+
+
+def test_a_figure_that_says_what_another_says_stands_in_the_files_alone(trained):
+    path, model = trained
+    found = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
+    found |= json.loads((REPOSITORY / "metrics/train.json").read_text("utf-8"))
+    with tracking.model_run("evaluate", path, model) as run:
+        run.log_metrics(found)
+    (run,) = runs()
+    logged = {key for key in run.data.metrics if not key.startswith(("curve/", "system/"))}
+    assert set(tracking.ONLY_IN_FILES) < set(found)
+    assert logged.isdisjoint(tracking.ONLY_IN_FILES)
+    assert logged < set(found)
+    assert len(logged) < 25
+    assert {"perplexity", *tracking.HEADLINES, *FLOORS} <= logged
+
+
+def test_a_new_experiment_says_what_it_shows_and_has_a_view_of_its_runs(store):
+    experiment = mlflow_store.open_store()
+    tags = mlflow_client().get_experiment(experiment).tags
+    assert f"(#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&" in tags[NOTE_TAG]
+    view = json.loads(tags[f"mlflow.sharedViewState.{VIEW}"])
+    assert f"[{view['name']}]" in tags[NOTE_TAG]
+    assert "tags.`verdict`" in json.loads(view["state"])["selectedColumns"]
+    mlflow_client().set_experiment_tag(experiment, NOTE_TAG, "mine")
+    mlflow_store.open_store()
+    assert mlflow_client().get_experiment(experiment).tags[NOTE_TAG] == "mine"
+
+
+def test_a_section_of_a_note_is_replaced_and_the_others_stay():
+    note = with_section(with_section("", "A", "one"), "B", "two")
+    assert with_section(note, "A", "three") == "## A\n\nthree\n\n## B\n\ntwo\n"
+    assert with_section("mine", "A", "one") == "mine\n\n## A\n\none\n"
+
+
+def test_figures_made_again_are_sent_when_they_changed_and_only_then(trained):
+    path, model = trained
+    for value in (4.5, 4.5, 4.4, 4.5):
+        with tracking.model_run("evaluate", path, model) as run:
+            run.log_metrics({"perplexity": value})
+    (run,) = runs()
+    history = mlflow_client().get_metric_history(run.info.run_id, "perplexity")
+    assert [point.value for point in history] == [4.5, 4.4, 4.5]
+    assert run.data.metrics["perplexity"] == 4.5
+
+
+def write_pipeline(folder: Path) -> None:
+    (folder / "code.py").write_text("one")
+    (folder / "dvc.yaml").write_text(
+        "stages: {train: {cmd: x, deps: [code.py], outs: [model.safetensors]}}"
+    )
+
+
+def test_a_run_whose_inputs_changed_meanwhile_is_tainted_until_it_runs_undisturbed(store):
+    write_pipeline(store)
+    model = make_model()
+    path = store / "model.safetensors"
+    save_model(path, model)
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        (store / "code.py").write_text("two")
+        run.log_model(path)
+    (run,) = runs()
+    assert run.data.tags["tainted"] == "train: code.py"
+    said = json.loads(artifact(run, "lineage/train.json"))
+    assert said["changed_meanwhile"] == ["code.py"]
+    assert said["inputs"] == {"code.py": hashlib.md5(b"one").hexdigest()}
+    assert said["outputs"] == {"model.safetensors": dvc_md5(path)}
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.log_model(path)
+    (run,) = runs()
+    assert "tainted" not in run.data.tags
+
+
+def test_commit_and_changes_are_in_the_run_and_find_it(store, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+        result = subprocess.run(
+            ["git", *identity, *arguments], capture_output=True, text=True, check=True
+        )
+        return result.stdout.strip()
+
+    write_pipeline(store)
+    (store / ".gitignore").write_text("*.db*\n.runs\nmlartifacts\n*.safetensors\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    (store / "code.py").write_text("two\n")
+    (store / "beside.txt").write_text("x")
+    model = make_model()
+    path = store / "models/model.safetensors"
+    save_model(path, model)
+    with tracking.training_run("train", model.recipe, "f1") as run:
+        run.log_model(path)
+    with tracking.training_run("train", model.recipe, "f2"):  # of another model
+        pass
+    kept = {run.data.tags[mlflow_store.MODEL_MD5_TAG]: run for run in runs() if model_md5(run)}
+    run = kept[dvc_md5(path)]
+    assert run.data.tags["git.commit"] == git("rev-parse", "HEAD")
+    assert run.data.tags["git.dirty"] == "true"
+    assert "+two" in artifact(run, "lineage/train.patch")
+    assert json.loads(artifact(run, "lineage/train.json"))["untracked"] == ["beside.txt"]
+
+    outs = [{"path": "models/model.safetensors", "md5": dvc_md5(path)}]
+    (store / "dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
+    git("add", "-A")
+    git("commit", "-qm", "two")
+    assert len(recorded_runs(commit="HEAD~1")) == 2
+    assert [run.name for run in recorded_runs(commit="HEAD")] == ["gru-8-2nets-dinosaurs-f1"]
+    head = git("rev-parse", "HEAD")
+    git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/idea", "HEAD")
+    assert [run.name for run in recorded_runs(experiment="idea")] == ["gru-8-2nets-dinosaurs-f1"]
+    assert recorded_runs(experiment="other") == []
+
+
+def model_md5(run) -> str:
+    return run.data.tags.get(mlflow_store.MODEL_MD5_TAG, "")
+
+
+def test_a_run_that_mlflow_refuses_keeps_none_back(store, monkeypatch):
+    recipe = make_model().recipe
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with tracking.training_run("train", recipe, "f1") as run:
+        run._log("metrics", values={"no such key?": 1.0}, step=0)
+    with tracking.training_run("train", recipe, "f2") as run:
+        run.log_metrics({"perplexity": 4.5})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    refused, sent = mlflow_store.send_left_over(store / ".runs")
+    assert refused.startswith("refused run gru-8-2nets-dinosaurs-f1 (")
+    assert sent.startswith("sent run gru-8-2nets-dinosaurs-f2")
+    assert len(list((store / ".runs").iterdir())) == 1
