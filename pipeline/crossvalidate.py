@@ -13,7 +13,7 @@ from nomosaurus.files import main_checkout, write_json
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.names.corpus import build_corpus
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.tracking import run as tracking
+from nomosaurus.tracking.run import crossvalidation_run
 from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.training.processes import train_networks
@@ -37,7 +37,7 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     labels = [f"fold {i // members + 1}, network {i % members + 1}" for i in range(len(tasks))]
     with (
         Checkpoints(main_checkout() / ".unfinished", "crossvalidate", tasks) as checkpoints,
-        tracking.crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
+        crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
     ):
         with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:
             trainings = train_networks(tasks, [shown], checkpoints.file)
@@ -47,7 +47,7 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
         write_json(metrics, figures)
         cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)
         run.log_metrics(figures | {"cpu_seconds": cpu_seconds})
-        run.log_files(metrics)
+        run.log_file(metrics, "metrics")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import read_json, read_name_table, read_output, write_text
+from nomosaurus.files import read_json, read_name_table, read_pictures, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.page import build_report
-from nomosaurus.tracking import run as tracking
 
 
 @one_line_errors()
@@ -23,26 +22,24 @@ def main(
     training: Path,
     details: Path,
     names: Path,
+    pictures: Path,
     report: Path,
-    pictures: list[Path],
 ) -> None:
-    """Write the report from what the other stages found; the pictures are SVGs, in its order."""
+    """Write the report from what the other stages found."""
     values = load_params(params)
     trained = load_model(model)
-    with tracking.model_run("report", model, trained) as run:
-        page = build_report(
-            trained,
-            model.read_bytes(),
-            read_json(prepared, made_by="prepare"),
-            read_json(training, made_by="train"),
-            read_json(details, made_by="evaluate"),
-            read_name_table(names, made_by="sample"),
-            {path.name: read_output(path, made_by="evaluate") for path in pictures},
-            values.evaluate,
-            values.sample,
-        )
-        write_text(report, page)
-        run.log_files(report)
+    page = build_report(
+        trained,
+        model.read_bytes(),
+        read_json(prepared, made_by="prepare"),
+        read_json(training, made_by="train"),
+        read_json(details, made_by="evaluate"),
+        read_name_table(names, made_by="sample"),
+        read_pictures(pictures, made_by="evaluate"),
+        values.evaluate,
+        values.sample,
+    )
+    write_text(report, page)
 
 
 if __name__ == "__main__":

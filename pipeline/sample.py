@@ -15,7 +15,6 @@ from nomosaurus.generation.request import Request
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
-from nomosaurus.tracking import run as tracking
 
 
 @one_line_errors()
@@ -24,19 +23,16 @@ def main(params: Path, model: Path, names: Path) -> None:
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    with tracking.model_run("sample", model, trained) as run:
-        try:
-            drawn = NameGenerator(trained).generate(
-                values.sample.count, Request.from_params(values.sample)
-            )
-        except SamplingError as error:
-            if not error.managed:
-                raise
-            print(f"warning: {error}", file=sys.stderr)
-            drawn = error.managed
-        write_table(names, name_table(trained, drawn))
-        run.log_params("sample", values.sample)
-        run.log_names(names)
+    try:
+        drawn = NameGenerator(trained).generate(
+            values.sample.count, Request.from_params(values.sample)
+        )
+    except SamplingError as error:
+        if not error.managed:
+            raise
+        print(f"warning: {error}", file=sys.stderr)
+        drawn = error.managed
+    write_table(names, name_table(trained, drawn))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from nomosaurus.model.mixture import fit_mixture
 from nomosaurus.model.trained import ListBits, TrainedModel
 from nomosaurus.names.dataset import load_known_hashes, load_split, load_vocabulary
 from nomosaurus.params import Recipe, load_params
-from nomosaurus.tracking import run as tracking
+from nomosaurus.tracking.run import training_run
 from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.loop import learning_curve
 from nomosaurus.training.processes import member_tasks, train_networks, training_summary
@@ -35,7 +35,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     tasks = member_tasks(train, validation, vocabulary, recipe, device)
     with (
         Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
-        tracking.training_run("train", recipe, checkpoints.fingerprint) as run,
+        training_run(recipe, checkpoints.fingerprint) as run,
     ):
         labels = [f"network {i} of {len(tasks)}" for i in range(1, len(tasks) + 1)]
         with training_progress(labels, recipe.train.max_epochs) as progress:
@@ -54,8 +54,7 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
         write_table(curve, learning_curve(histories))
         run.log_model(model)
         cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)
-        run.log_metrics(summary | {"cpu_seconds": cpu_seconds})
-        run.log_files(metrics, curve)
+        run.log_metrics({"cpu_seconds": cpu_seconds})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What stands in several places says the same in all of them."""
 
-import ast
-import hashlib
 import json
 import math
 import re
@@ -19,6 +17,7 @@ from typer.testing import CliRunner
 
 from nomosaurus.commands.app import app
 from nomosaurus.params import Params, Recipe, load_params
+from nomosaurus.tracking.lock import stale
 from nomosaurus.tracking.logged_model import NEEDS
 
 
@@ -27,7 +26,6 @@ def read_yaml(name: str) -> dict:
 
 
 STAGES = read_yaml("dvc.yaml")["stages"] | read_yaml("experiments/dvc.yaml")["stages"]
-SCRIPTS = {stage: stage.split("-")[0] for stage in STAGES}
 DOCUMENTS = [
     REPOSITORY / name
     for name in (
@@ -40,68 +38,13 @@ DOCUMENTS = [
         "docs/team-server.md",
     )
 ]
-REPORT = REPOSITORY / "src/nomosaurus/report.html.jinja"
-
-
-def library_deps(stage: str) -> set[str]:
-    return {dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
-
-
-def test_each_stage_is_a_script_of_the_same_name():
-    scripts = {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")}
-    assert scripts == set(SCRIPTS.values())
-    for stage, script in SCRIPTS.items():
-        assert STAGES[stage]["cmd"].startswith(f"python pipeline/{script}.py ")
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_exactly_the_modules_that_the_script_imports(stage):
-    code = (
-        "import runpy, sys, pathlib\n"
-        f"runpy.run_path('pipeline/{SCRIPTS[stage]}.py')\n"
-        "for name, module in sorted(sys.modules.items()):\n"
-        "    if name.split('.')[0] == 'nomosaurus':\n"
-        "        print(pathlib.Path(module.__file__).relative_to(pathlib.Path.cwd()).as_posix())\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    imported = set(result.stdout.split())
-    if "src/nomosaurus/servable.py" in imported:
-        imported.add("src/nomosaurus/serving.py")  # read as a file, and logged with the model
-    if "src/nomosaurus/report.py" in imported:
-        imported.add(REPORT.relative_to(REPOSITORY).as_posix())
-    assert library_deps(stage) == imported
-
-
-def test_no_module_of_the_library_imports_another_late():
-    # Else the closure above would miss it. `load` and the command line are no stage's.
-    for path in (REPOSITORY / "src/nomosaurus").glob("*.py"):
-        if path.name in ("__init__.py", "ci.py", "cli.py"):
-            continue
-        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(function, ast.FunctionDef):
-                for node in ast.walk(function):
-                    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                    assert not any(name.startswith("nomosaurus") for name in names), path
-
-
-def test_only_these_modules_import_mlflow():
-    users = [
-        path.name
-        for path in (REPOSITORY / "src/nomosaurus").glob("*.py")
-        if re.search(r"^\s*(import|from) mlflow", path.read_text("utf-8"), re.MULTILINE)
-    ]
-    assert sorted(users) == ["registry.py", "servable.py", "serving.py", "store.py"]
+REPORT = REPOSITORY / "src/nomosaurus/report/page.html.jinja"
 
 
 def test_what_the_served_model_imports_is_among_its_requirements():
     code = (
-        "import sys, nomosaurus.model.file\nprint(*{name.split('.')[0] for name in sys.modules})\n"
+        "import sys, nomosaurus.generation.generator, nomosaurus.model.file\n"
+        "print(*{name.split('.')[0] for name in sys.modules})\n"
     )
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
@@ -114,18 +57,9 @@ def test_what_the_served_model_imports_is_among_its_requirements():
     assert used - {"pyarrow", "filelock", "rich", "typer"} <= set(NEEDS)
 
 
-def test_the_lock_names_the_data_and_code_of_this_checkout():
-    params = read_yaml("params.yaml")
-    for stage, locked in read_yaml("dvc.lock")["stages"].items():
-        for dep in locked["deps"]:
-            path = REPOSITORY / dep["path"]
-            if dep["path"].startswith(("src/", "pipeline/", "data/dinosaurs")):
-                assert hashlib.md5(path.read_bytes()).hexdigest() == dep["md5"], (stage, dep)
-        for key, value in locked["params"]["params.yaml"].items():
-            found = params
-            for part in key.split("."):
-                found = found[part]
-            assert found == value, (stage, key)
+def test_the_lock_is_true_of_this_checkout():
+    # On another processor a model of other bytes may lie here, and dvc.lock names that one then.
+    assert stale(REPOSITORY) == []
 
 
 def test_every_param_of_a_stage_exists():

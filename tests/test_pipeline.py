@@ -1,6 +1,5 @@
 """The real stages, run by DVC on a small list in a clone of this checkout."""
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["prepare", "train", "evaluate", "sample", "report"]
+STAGES = ["prepare", "train", "evaluate", "sample", "report", "track"]
 OUTPUTS = [
     "dvc.lock",
     "metrics/prepare.json",
@@ -25,18 +24,18 @@ OUTPUTS = [
     "metrics/evaluate.json",
     "metrics/evaluate_details.json",
     "plots/learning_curve.csv",
-    "plots/lengths.csv",
-    "plots/ngrams.csv",
-    "plots/calibration.csv",
-    "plots/positions.csv",
-    "plots/learning_curve.svg",
-    "plots/lengths.svg",
-    "plots/ngrams.svg",
-    "plots/calibration.svg",
-    "plots/positions.svg",
-    "plots/activations.svg",
-    "plots/unrolled.svg",
-    "plots/compact.svg",
+    "plots/evaluate/lengths.csv",
+    "plots/evaluate/ngrams.csv",
+    "plots/evaluate/calibration.csv",
+    "plots/evaluate/positions.csv",
+    "plots/evaluate/learning_curve.svg",
+    "plots/evaluate/lengths.svg",
+    "plots/evaluate/ngrams.svg",
+    "plots/evaluate/calibration.svg",
+    "plots/evaluate/positions.svg",
+    "plots/evaluate/activations.svg",
+    "plots/evaluate/unrolled.svg",
+    "plots/evaluate/compact.svg",
     "samples/names.csv",
     "models/model.safetensors",
     "report.html",
@@ -185,6 +184,48 @@ def test_the_same_commit_gives_the_same_bytes_in_another_clone(finished, tmp_pat
     assert succeed(other, "git", "status", "--porcelain") == ""
 
 
+NO_TRACKING = '''
+"""In place of tracking/run.py: it says nothing to anyone."""
+from contextlib import contextmanager
+from nomosaurus.training.loop import Watcher
+
+class Silent(Watcher):
+    def log_model(self, path): pass
+    def log_metrics(self, metrics): pass
+
+@contextmanager
+def training_run(recipe, fingerprint):
+    yield Silent()
+
+def log_outputs(folder, origin): pass
+'''
+
+
+@pytest.mark.parametrize("store", ["none", "dead"])
+def test_tracking_decides_no_byte(finished, tmp_path, store):
+    # `finished` has a live store.
+    succeed(finished, "git", "clone", "-q", ".", str(tmp_path / "other"))
+    other = tmp_path / "other"
+    if store == "none":
+        (other / "src/nomosaurus/tracking/run.py").write_text(NO_TRACKING)
+        said = succeed(other, "dvc", "repro")
+        assert "MLflow" not in said
+    else:
+        said = succeed(other, "dvc", "repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+        assert said.count("warning: MLflow failed") == 2  # train and track
+    assert not (other / "mlflow.db").exists()
+    assert state(other) == state(finished)
+    assert (other / ".tracked").read_bytes() == (finished / ".tracked").read_bytes()
+
+
+@pytest.mark.parametrize("room", ["tracking", "serving", "report", "workflows", "commands"])
+def test_a_comment_in_what_shows_or_tracks_makes_no_training_stale(project, room):
+    for path in (project / "src/nomosaurus" / room).glob("*.py"):
+        with path.open("a") as file:
+            file.write("# a comment\n")
+    assert "up to date" in succeed(project, "dvc", "status", "prepare", "train", "sample")
+
+
 def test_one_model_has_one_run_in_the_store(finished):
     code = """
 import mlflow
@@ -197,14 +238,11 @@ for key in metrics.split():
     assert key in run.data.metrics, key
 for key in ("seed", "model.cell", "data.path", "evaluate.bootstrap_samples", "sample.temperature"):
     assert key in run.data.params, key
-for stage in ("train", "evaluate", "sample", "report"):
-    assert f"dvc.stage.{stage}" in run.data.tags
 names = {dataset.dataset.name: dataset.dataset.digest for dataset in run.inputs.dataset_inputs}
 assert set(names) == {"small.txt", "data/prepared"}, names
 assert open("dvc.lock").read().count(names["data/prepared"]) > 0
 folders = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
 assert {"metrics", "plots", "samples", "lineage", "report.html"} <= folders, folders
-assert "tainted" not in run.data.tags
 """
     succeed(finished, "python", "-W", "ignore", "-c", code)
 
@@ -233,7 +271,7 @@ def runs(folder: Path, *options: str) -> list[dict]:
 def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
     (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
     network = Path("src/nomosaurus/model/network.py")
-    queued = hashlib.md5((project / network).read_bytes()).hexdigest()
+    queued = locked_code(YAML(typ="safe").load(project / "dvc.lock")["stages"])
     cells = ["rnn", "gru", "lstm"]
     settings = ["-S", "seed=5", "-S", f"model.cell={','.join(cells)}"]
     succeed(project, "dvc", "exp", "run", "--queue", *settings)
@@ -263,9 +301,15 @@ def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_wi
         assert run["state"] == "FINISHED"
         assert run["perplexity"] > 1
         assert runs(project, "--experiment", run["experiment"]) == [run]
-        lineage = next(project.glob(f"mlartifacts/{run['run_id']}/artifacts/lineage/train.json"))
-        assert json.loads(lineage.read_text())["inputs"][network.as_posix()] == queued
+        lineage = next(project.glob(f"mlartifacts/{run['run_id']}/artifacts/lineage/track.json"))
+        assert locked_code(json.loads(lineage.read_text())["stages"]) == queued
     assert not list((project / ".runs").iterdir())
+
+
+def locked_code(stages: dict) -> dict[str, str]:
+    """The hashes of the code that `train` ran with."""
+    deps = {dep["path"]: dep["md5"] for dep in stages["train"]["deps"]}
+    return {path: md5 for path, md5 in deps.items() if path.startswith(("src/", "pipeline/"))}
 
 
 def test_a_new_store_is_filled_from_git_and_dvc(project):
@@ -286,8 +330,8 @@ def test_a_new_store_is_filled_from_git_and_dvc(project):
     ]
     (head,) = runs(project, "--commit", "HEAD")
     place = project / "mlartifacts" / head["run_id"] / "artifacts"
-    for name in ("metrics/evaluate.json", "plots/unrolled.svg", "samples/names.csv"):
-        kept = name.removeprefix("plots/")  # pictures are at the top
+    for name in ("metrics/evaluate.json", "plots/evaluate/unrolled.svg", "samples/names.csv"):
+        kept = name.removeprefix("plots/evaluate/")  # pictures are at the top
         assert (place / kept).read_bytes() == (project / name).read_bytes()
     assert "has its run" in succeed(project, "nomosaurus", "backfill")
     assert len(runs(project)) == 2
@@ -334,9 +378,9 @@ for key in ("perplexity", "gain_nats", "cpu_seconds"):
 def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     set_params(project, sample__temperature=0.7)
     # prepare checks all of params.yaml; the report says how names are drawn
-    assert stages_run(project) == ["prepare", "sample", "report"]
+    assert stages_run(project) == ["prepare", "sample", "report", "track"]
     set_params(project, evaluate__bootstrap_samples=200)
-    assert stages_run(project) == ["prepare", "evaluate", "report"]
+    assert stages_run(project) == ["prepare", "evaluate", "report", "track"]
     set_params(project, model__hidden_size=12)
     assert stages_run(project) == STAGES
 
@@ -432,12 +476,11 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:500])
     for stage in ("evaluate", "sample"):
-        evaluated = [name for name in OUTPUTS if name.startswith(("metrics/eval", "plots/"))]
-        evaluated.remove("plots/learning_curve.csv")
-        outputs = [*evaluated, "samples/names.csv"]
+        evaluated = ["metrics/evaluate.json", "metrics/evaluate_details.json"]
+        outputs = [*evaluated, "plots/evaluate/lengths.csv", "samples/names.csv"]
         before = [(project / name).read_bytes() for name in outputs]
         arguments = {
-            "evaluate": ["params.yaml", "data/prepared", str(path), *evaluated],
+            "evaluate": ["params.yaml", "data/prepared", str(path), *evaluated, "plots/evaluate"],
             "sample": ["params.yaml", str(path), outputs[-1]],
         }[stage]
         result = command(project, "python", f"pipeline/{stage}.py", *arguments)

@@ -86,6 +86,18 @@ def read_output(path: Path, made_by: str) -> bytes:
         raise ArtifactError(f'{path} not found; run "dvc repro {made_by}"') from None
 
 
+def read_pictures(folder: Path, made_by: str) -> dict[str, bytes]:
+    """The SVGs in a folder that the stage `made_by` wrote, by name.
+
+    Raises:
+        ArtifactError: If there is none; the message says what to run.
+    """
+    found = {path.name: path.read_bytes() for path in sorted(folder.glob("*.svg"))}
+    if not found:
+        raise ArtifactError(f'{folder} has no pictures; run "dvc repro --force {made_by}"')
+    return found
+
+
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Read a JSON object that the stage `made_by` wrote.
 

@@ -16,7 +16,6 @@ CHAMPION = Version(1, "sha of 1", "test list", "c0ffee1")
 CHALLENGER = Challenger(
     Version(2, "sha of 2", "test list", "c0ffee2"),
     dirty=False,
-    tainted="",
     figures={"novelty": 0.5, "validity": 0.95, "uniqueness_at_10k": 0.8},
 )
 
@@ -93,7 +92,6 @@ def test_a_figure_below_its_floor_or_missing_is_refused(champion, figure, value)
     ("changes", "reason"),
     [
         ({"dirty": True}, "not committed"),
-        ({"tainted": "data/dinosaurs.csv"}, "data/dinosaurs.csv"),
         ({"version": replace(CHALLENGER.version, commit="")}, "no commit"),
     ],
 )

@@ -18,8 +18,8 @@ from nomosaurus.model.file import save_model
 from nomosaurus.names.dataset import EncodedNames, Prepared, save_prepared
 from nomosaurus.params import load_params
 from nomosaurus.serving.registry import Event, Registry, promote, write_log
-from nomosaurus.tracking import run as tracking
 from nomosaurus.tracking.lineage import file_sha256
+from nomosaurus.tracking.run import training_run
 from nomosaurus.tracking.store import MODEL_TAG, NOTE_TAG, find_run_of_model
 
 pytestmark = [
@@ -31,7 +31,7 @@ pytestmark = [
 TEST = ["nana", "alla", "aena", "lana", "nela", "abana", "balna", "anala", "enala", "alana"]
 FIGURES = {"novelty": 0.9, "validity": 0.99, "uniqueness_at_10k": 0.9}
 GRADES = {"worse": -1.0, "plain": 0.0, "better": 0.7, "best": 1.4}
-GRADES |= {"dirty": 1.1, "tainted": 1.2, "copying": 1.3}
+GRADES |= {"dirty": 1.1, "copying": 1.3}
 """How much each model prefers the a, which TEST is full of."""
 
 
@@ -50,19 +50,14 @@ def prepare(folder: Path, test: list[str]) -> None:
     save_prepared(folder, Prepared(model.vocabulary, *sides, model.known_hashes))
 
 
-def log_run(grade: str, figures: dict[str, float] = FIGURES, **tags: str) -> None:
-    """A model file with its run, as the stages train and evaluate leave it."""
+def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:
+    """A model file with its run, as the stages train and track leave it."""
     model = graded(grade)
     path = Path(f"{grade}.safetensors")
     save_model(path, model)
-    with tracking.training_run("train", model.recipe, grade) as run:
+    with training_run(model.recipe, grade) as run:
         run.log_model(path)
-    with tracking.model_run("evaluate", path, model) as run:
         run.log_metrics(figures)
-    from mlflow import MlflowClient
-
-    for key, value in tags.items():
-        MlflowClient().set_tag(find_run_of_model(file_sha256(path)).info.run_id, key, value)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -336,18 +331,16 @@ def test_other_test_names_are_refused_unless_allowed(run, client):
     assert client.aliases()["champion"] == 2
 
 
-def test_a_dirty_or_tainted_run_is_refused(run, client):
+def test_a_dirty_run_is_refused(run, client):
     Path("tracked").write_text("1")
     git("add", "tracked")
     try:
         log_run("dirty")
     finally:
         git("rm", "-q", "--cached", "tracked")
-    log_run("tainted", tainted="data/dinosaurs.csv")
-    for name, reason in (("dirty", "not committed"), ("tainted", "data/dinosaurs.csv")):
-        code, out, _ = promote_file(run, name)
-        assert code == 3
-        assert reason in out
+    code, out, _ = promote_file(run, "dirty")
+    assert code == 3
+    assert "not committed" in out
     assert "champion" not in client.aliases()
 
 

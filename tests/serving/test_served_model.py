@@ -14,8 +14,8 @@ from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
 from nomosaurus.model.file import save_model
 from nomosaurus.serving.registry import CHAMPION, Registry
-from nomosaurus.tracking import run as tracking
 from nomosaurus.tracking.logged_model import MOST_NAMES, SETTINGS
+from nomosaurus.tracking.run import training_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,7 +38,7 @@ def address(tmp_path_factory):
         path = Path("model.safetensors")
         model = make_model()
         save_model(path, model)
-        with tracking.training_run("train", model.recipe, "f1") as run:
+        with training_run(model.recipe, "f1") as run:
             run.log_model(path)
         version = Registry("nomosaurus").register(path, "a test list").version
         import mlflow

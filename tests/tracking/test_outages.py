@@ -1,5 +1,6 @@
 """Whatever becomes of the tracking server, the stage ends well and no figure is lost."""
 
+import json
 import os
 import resource
 import shutil
@@ -19,6 +20,8 @@ import pytest
 from conftest import REPOSITORY
 from ruamel.yaml import YAML
 from servers import free_port
+
+from nomosaurus.tracking.lineage import file_md5
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,9 +129,15 @@ def train(folder: Path, uri: str) -> subprocess.Popen:
     return start(folder, uri, script, "params.yaml", "data/prepared", *OUTPUTS)
 
 
-def sample(folder: Path, uri: str) -> subprocess.Popen:
+def track(folder: Path, uri: str) -> subprocess.Popen:
+    """The stages `sample`, which knows no MLflow, and `track`, as DVC would run them."""
+    names = "samples/names.csv"
     script = str(REPOSITORY / "pipeline/sample.py")
-    return start(folder, uri, script, "params.yaml", OUTPUTS[0], "samples/names.csv")
+    finish(start(folder, uri, script, "params.yaml", OUTPUTS[0], names))
+    deps, outs = ([{"path": path, "md5": file_md5(folder / path)}] for path in (OUTPUTS[0], names))
+    lock = {"stages": {"sample": {"deps": deps, "outs": outs}}}
+    (folder / "dvc.lock").write_text(json.dumps(lock))
+    return start(folder, uri, str(REPOSITORY / "pipeline/track.py"), OUTPUTS[0], ".tracked")
 
 
 def command(folder: Path, uri: str, name: str) -> str:
@@ -195,7 +204,7 @@ def checkout(prepared, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(prepared, tmp_path_factory) -> tuple[list[bytes], dict, dict]:
-    """Outputs of a training, and its record after the stages train and sample."""
+    """Outputs of a training, and its record after the stages train and track."""
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(prepared, folder / "checkout")
     server = Server(folder / "server")
@@ -203,7 +212,7 @@ def undisturbed(prepared, tmp_path_factory) -> tuple[list[bytes], dict, dict]:
     try:
         assert finish(train(folder / "checkout", server.uri)) == []
         trained = record(server)
-        assert finish(sample(folder / "checkout", server.uri)) == []
+        assert finish(track(folder / "checkout", server.uri)) == []
         return outputs(folder / "checkout"), trained, record(server)
     finally:
         server.kill()
@@ -218,23 +227,23 @@ def journals(folder: Path) -> list[Path]:
 
 
 def test_an_undisturbed_run_has_every_epoch_once_and_leaves_no_journal(undisturbed):
-    _, trained, sampled = undisturbed
+    _, trained, tracked = undisturbed
     steps = [step for key, step, _ in trained["metrics"] if key == "curve/validation_nats"]
     assert steps == list(range(1, EPOCHS + 1))
     assert trained["models"] == [("model", 2)]  # 2: ready
-    assert sampled["metrics"] == trained["metrics"]
-    assert {"samples/names.csv", "samples/names.json"} <= set(sampled["files"])
+    assert tracked["metrics"] == trained["metrics"]
+    assert {"samples/names.csv", "samples/names.json"} <= set(tracked["files"])
 
 
 def test_down_at_the_start_all_is_sent_by_the_next_stage(checkout, server, undisturbed):
-    straight, _, sampled = undisturbed
+    straight, _, tracked = undisturbed
     (warning,) = finish(train(checkout, server.uri))
     assert "nothing is lost" in warning
     assert outputs(checkout) == straight
     assert len(journals(checkout)) == 1
     server.start()
-    assert finish(sample(checkout, server.uri)) == []
-    assert record(server) == sampled
+    assert finish(track(checkout, server.uri)) == []
+    assert record(server) == tracked
     assert not journals(checkout)
 
 
@@ -309,15 +318,15 @@ def broken_server(port: int):
 
 
 def test_answers_of_500_are_said_once_and_lose_nothing(checkout, server, undisturbed):
-    straight, _, sampled = undisturbed
+    straight, _, tracked = undisturbed
     with broken_server(server.port):
-        for stage in (train, sample):
+        for stage in (train, track):
             (warning,) = finish(stage(checkout, server.uri))
             assert "500" in warning
     assert outputs(checkout) == straight
     server.start()
     assert command(checkout, server.uri, "sync").count("sent run") == 2
-    assert record(server) == sampled
+    assert record(server) == tracked
     assert not journals(checkout)
 
 
@@ -336,7 +345,7 @@ def test_a_stage_that_is_killed_leaves_its_run_killed(checkout, server):
 
 
 def test_sync_says_in_one_line_that_the_server_is_still_down(checkout, server):
-    finish(sample_without_model(checkout, server.uri))
+    finish(track_without_model(checkout, server.uri))
     process = start(
         checkout, server.uri, "-c", "from nomosaurus.commands.app import app; app(['sync'])"
     )
@@ -347,11 +356,11 @@ def test_sync_says_in_one_line_that_the_server_is_still_down(checkout, server):
     assert len(journals(checkout)) == 1
 
 
-def sample_without_model(folder: Path, uri: str) -> subprocess.Popen:
-    """A stage that logs and needs no training."""
+def track_without_model(folder: Path, uri: str) -> subprocess.Popen:
+    """A run that is logged and needs no training."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from conftest import make_model\nfrom nomosaurus import tracking\n"
-        "with tracking.training_run('train', make_model().recipe, 'f1'): pass\n"
+        "from conftest import make_model\nfrom nomosaurus.tracking.run import training_run\n"
+        "with training_run(make_model().recipe, 'f1'): pass\n"
     )
     return start(folder, uri, "-c", code, str(REPOSITORY / "tests"))

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import subprocess
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, make_model
+from conftest import NAMES, REPOSITORY, make_model
 
 from nomosaurus.model.file import save_model
 from nomosaurus.model.trained import Epoch
@@ -15,8 +14,10 @@ from nomosaurus.params import CrossvalidateParams
 from nomosaurus.serving.promotion import FLOORS
 from nomosaurus.tracking import run as tracking
 from nomosaurus.tracking import store as mlflow_store
-from nomosaurus.tracking.lineage import dvc_md5, file_sha256
-from nomosaurus.tracking.runs import recorded_runs
+from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
+from nomosaurus.tracking.lock import MODEL_FILE
+from nomosaurus.tracking.runs import recorded_runs, sync
+from nomosaurus.tracking.sender import send_left_over
 from nomosaurus.tracking.store import NOTE_TAG
 from nomosaurus.tracking.views import VIEW, with_section
 
@@ -27,6 +28,7 @@ pytestmark = [
 ]
 
 HISTORY = make_model().histories[1]
+ORIGIN = Origin("")
 
 
 @pytest.fixture
@@ -44,13 +46,39 @@ def store(tmp_path, monkeypatch):
 def trained(store):
     """A model file, with its run in the store."""
     model = make_model()
-    path = store / "model.safetensors"
+    path = store / MODEL_FILE
     save_model(path, model)
-    with tracking.training_run("train", model.recipe, "f1") as run:
+    with tracking.training_run(model.recipe, "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
         run.log_model(path)
     return path, model
+
+
+def locked(outs: list[str], deps: list[str], **params: object) -> dict:
+    entries = {
+        key: [{"path": path, "md5": file_md5(Path(path))} for path in paths if Path(path).is_file()]
+        for key, paths in (("deps", deps), ("outs", outs))
+    }
+    return entries | {"params": {"params.yaml": params}}
+
+
+def write_outputs(figures: dict, names: list[str] = NAMES, seed: int = 5, **stages: dict) -> None:
+    """What the stages after train leave in this folder, with the dvc.lock that names it."""
+    for folder in ("metrics", "plots/evaluate", "samples"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    Path("metrics/evaluate.json").write_text(json.dumps(figures))
+    Path("metrics/evaluate_details.json").write_text('{"figures": {}}')
+    Path("plots/evaluate/lengths.csv").write_text("length\n1\n")
+    Path("plots/evaluate/lengths.svg").write_text("<svg/>")
+    table = pd.DataFrame({"name": names, "log_prob": [-1.5] * len(names)})
+    table.to_csv("samples/names.csv", index=False)
+    evaluate = locked(["metrics/evaluate.json", "metrics/evaluate_details.json"], [MODEL_FILE])
+    evaluate["outs"].append({"path": "plots/evaluate", "md5": "1.dir"})
+    sample = locked(["samples/names.csv"], [MODEL_FILE], sample={"seed": seed})
+    train = locked([MODEL_FILE], [], train={"patience": "auto"}, seed=1)
+    lock = {"train": train, "evaluate": evaluate, "sample": sample} | stages
+    Path("dvc.lock").write_text(json.dumps({"stages": lock}))
 
 
 def runs():
@@ -60,116 +88,119 @@ def runs():
 
 def test_one_model_has_one_run_with_all_that_belongs_to_it(trained, store):
     path, model = trained
-    table = store / "samples" / "names.csv"
-    table.parent.mkdir()
-    table.write_text("name\nana\n")
-    for stage in ("evaluate", "sample"):
-        with tracking.model_run(stage, path, model) as run:
-            run.log_metrics({"perplexity": 4.5, "novelty_at_10k": None})
-            run.log_files(table)
+    write_outputs({"perplexity": 4.5, "novelty_at_10k": None})
+    for _ in range(2):
+        assert tracking.log_outputs(store, ORIGIN)
     (run,) = runs()
-    import mlflow
-
-    client = mlflow.MlflowClient()
+    client = mlflow_client()
     history = client.get_metric_history(run.info.run_id, "curve/validation_nats")
     assert [(point.step, point.value) for point in history] == [(1, 2.6), (2, 2.7)]
     assert run.data.metrics["perplexity"] == 4.5
     assert run.data.params["model.cell"] == "gru"
     assert run.data.params["seed"] == str(model.recipe.seed)
+    assert run.data.params["sample.seed"] == "5"
     assert run.data.tags[mlflow_store.MODEL_TAG] == file_sha256(path)
-    assert {f"dvc.stage.{stage}" for stage in ("train", "evaluate", "sample")} <= set(run.data.tags)
     assert run.info.status == "FINISHED"
     assert (store / "mlflow.db").is_file()
-    assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["lineage", "samples"]
+    top = [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
+    assert top == ["lengths.svg", "lineage", "metrics", "plots", "samples"]
+    assert artifact(run, "plots/evaluate/lengths.csv") == "length\n1\n"
+    account = json.loads(artifact(run, "lineage/track.json"))
+    assert account["stages"] == json.loads(Path("dvc.lock").read_text())["stages"]
     assert not list((store / ".runs").iterdir())
 
 
 def test_a_model_from_the_cache_gets_its_run_in_a_new_store(trained, store, tmp_path, monkeypatch):
     path, model = trained
+    write_outputs({"perplexity": 4.5})
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(other))
-    with tracking.model_run("evaluate", path, model) as run:
-        run.log_metrics({"perplexity": 4.5})
+    tracking.log_outputs(store, ORIGIN)
     (run,) = runs()
     assert run.data.metrics["perplexity"] == 4.5
     assert run.data.tags[mlflow_store.MODEL_TAG] == file_sha256(path)
-
-    import mlflow
-
-    losses = mlflow.MlflowClient().get_metric_history(run.info.run_id, "curve/validation_nats")
+    assert run.data.params["train.patience"] == str(model.recipe.train.patience)
+    losses = mlflow_client().get_metric_history(run.info.run_id, "curve/validation_nats")
     assert [point.value for point in losses] == [epoch.validation_nats for epoch in HISTORY]
 
 
-def test_stages_that_dvc_will_skip_are_in_the_run_all_the_same(store):
-    model = make_model()
-    path = Path("models/model.safetensors")
-    save_model(path, model)
-    (store / "metrics").mkdir()
-    (store / "metrics/evaluate.json").write_text('{"perplexity": 4.5, "gain_nats_low": null}')
-    (store / "metrics/details.json").write_text('{"figures": {"perplexity": {"value": 4.5}}}')
-    for name, md5 in ("evaluate", hashlib.md5(path.read_bytes()).hexdigest()), ("sample", "0"):
-        (store / f"{name}.txt").write_text("x")
-        lock = {
-            "deps": [{"path": path.as_posix(), "md5": md5}],
-            "params": {"params.yaml": {name: {"seed": 5}}},
-            "outs": [
-                {"path": "metrics/details.json", "md5": "2"},
-                {"path": "metrics/evaluate.json", "md5": "1"},
-            ],
-        }
-        stages = json.loads((store / "dvc.lock").read_text())["stages"] if name == "sample" else {}
-        (store / "dvc.lock").write_text(json.dumps({"stages": stages | {name: lock}}))
-    with tracking.training_run("train", model.recipe, "f1") as run:
-        run.log_model(path)
+def test_what_was_made_of_another_model_is_left_out(trained, store):
+    write_outputs({"perplexity": 4.5})
+    lock = json.loads(Path("dvc.lock").read_text())
+    lock["stages"]["evaluate"]["deps"][0]["md5"] = "0"
+    Path("dvc.lock").write_text(json.dumps(lock))
+    tracking.log_outputs(store, ORIGIN)
+    (run,) = runs()
+    assert "perplexity" not in run.data.metrics
+    top = {artifact.path for artifact in mlflow_client().list_artifacts(run.info.run_id)}
+    assert "samples" in top
+    assert "metrics" not in top
+
+
+def test_sync_makes_the_run_of_a_model_that_mlflow_lacks(store):
+    save_model(Path(MODEL_FILE), make_model())
+    write_outputs({"perplexity": 4.5})
+    (line,) = sync()
+    assert MODEL_FILE in line
     (run,) = runs()
     assert run.data.metrics["perplexity"] == 4.5
-    assert "figures" not in run.data.metrics
-
-    import mlflow
-
-    logged = mlflow.MlflowClient().list_artifacts(run.info.run_id, "metrics")
-    assert [artifact.path for artifact in logged] == [
-        "metrics/details.json",
-        "metrics/evaluate.json",
-    ]
-    assert run.data.params["evaluate.seed"] == "5"
-    assert "sample.seed" not in run.data.params  # that stage knew another model
-    assert run.data.tags["dvc.stage.evaluate"] == "done before"
-    assert "dvc.stage.sample" not in run.data.tags
+    assert list(sync()) == []
 
 
-def test_a_model_from_the_cache_keeps_what_auto_came_to(store):
-    model = make_model()
-    path = Path("models/model.safetensors")
-    save_model(path, model)
-    lock = {
-        "outs": [{"path": path.as_posix(), "md5": dvc_md5(path)}],
-        "params": {"params.yaml": {"train": {"patience": "auto"}}},
+def test_params_that_moved_without_a_new_model_are_shown_as_tags(trained, store):
+    for seed in (5, 6):
+        write_outputs({"perplexity": 4.5}, seed=seed)
+        tracking.log_outputs(store, ORIGIN)
+    (run,) = runs()
+    assert run.data.params["sample.seed"] == "5"
+    assert run.data.tags["sample.seed"] == "6"
+
+
+def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(trained, store):
+    names = [f"name{i}" for i in range(12)]
+    figures = {"perplexity": 4.5, "perplexity_low": 4.0, "perplexity_high": 5.0}
+    write_outputs(figures, names)
+    for _ in range(2):
+        tracking.log_outputs(store, ORIGIN)
+    (run,) = runs()
+    assert json.loads(artifact(run, "samples/names.json")) == {
+        "columns": ["number", "name", "log_prob"],
+        "data": [[i, name, -1.5] for i, name in enumerate(names, start=1)],
     }
-    (store / "dvc.lock").write_text(json.dumps({"stages": {"train": lock}}))
-    with tracking.model_run("evaluate", path, model):
-        pass
-    (run,) = runs()
-    assert run.data.params["train.patience"] == str(model.recipe.train.patience)
-    assert "train.patience" not in run.data.tags
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "samples/names.json", "type": "table"}
+    ]
+    note = run.data.tags["mlflow.note.content"]
+    assert " · ".join(names[:10]) in note
+    assert "name10" not in note
+    assert "| perplexity | 4.500 | 4.000 to 5.000 |" in note
+    assert note.count("## ") == 2
+    assert "perplexity_low" not in run.data.metrics
 
 
-def test_what_a_stage_logged_itself_is_not_logged_as_done_before(store):
-    model = make_model()
-    path = Path("models/model.safetensors")
-    save_model(path, model)
-    lock = {"deps": [{"path": path.as_posix(), "md5": dvc_md5(path)}], "outs": [{"path": "a.txt"}]}
-    (store / "dvc.lock").write_text(json.dumps({"stages": {"evaluate": lock}}))
-    (store / "a.txt").write_text("one")
-    with tracking.model_run("evaluate", path, model) as run:
-        run.log_files(Path("a.txt"))
-    (store / "a.txt").write_text("two")
-    with tracking.model_run("sample", path, model):
-        pass
+def test_a_figure_that_says_what_another_says_stands_in_the_files_alone(trained, store):
+    found = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
+    found |= json.loads((REPOSITORY / "metrics/train.json").read_text("utf-8"))
+    write_outputs(found)
+    tracking.log_outputs(store, ORIGIN)
     (run,) = runs()
-    assert run.data.tags["dvc.stage.evaluate"] == "done"
-    assert artifact(run, "a.txt") == "one"
+    logged = {key for key in run.data.metrics if not key.startswith(("curve/", "system/"))}
+    assert set(tracking.ONLY_IN_FILES) < set(found)
+    assert logged.isdisjoint(tracking.ONLY_IN_FILES)
+    assert logged < set(found)
+    assert len(logged) < 25
+    assert {"perplexity", *tracking.HEADLINES, *FLOORS} <= logged
+
+
+def test_figures_made_again_are_sent_when_they_changed_and_only_then(trained, store):
+    for value in (4.5, 4.5, 4.4, 4.5):
+        write_outputs({"perplexity": value})
+        tracking.log_outputs(store, ORIGIN)
+    (run,) = runs()
+    history = mlflow_client().get_metric_history(run.info.run_id, "perplexity")
+    assert [point.value for point in history] == [4.5, 4.4, 4.5]
+    assert run.data.metrics["perplexity"] == 4.5
 
 
 def test_a_run_is_named_after_what_differs(store, monkeypatch):
@@ -178,12 +209,12 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
         update={"data": recipe.data.model_copy(update={"path": "data/towns.txt"})}
     )
     for list_recipe, fingerprint in ((recipe, "f1f1f1"), (towns, "f2f2f2")):
-        with tracking.training_run("train", list_recipe, fingerprint):
+        with tracking.training_run(list_recipe, fingerprint):
             pass
     with tracking.crossvalidation_run(recipe, CrossvalidateParams(folds=5), "f3f3f3"):
         pass
     monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
-    with tracking.training_run("train", recipe, "f4f4f4"):
+    with tracking.training_run(recipe, "f4f4f4"):
         pass
     assert {run.name for run in recorded_runs()} == {
         "gru-8-2nets-dinosaurs-f1f1",
@@ -195,7 +226,7 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
 
 def test_another_training_that_comes_to_the_same_model_adds_to_its_one_run(trained, capsys):
     path, model = trained
-    with tracking.training_run("train", model.recipe, "f2") as run:
+    with tracking.training_run(model.recipe, "f2") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run._next_send = 0  # a run of its own is in the store by then
         run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
@@ -216,11 +247,11 @@ def mlflow_client():
 
 def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
     recipe = make_model().recipe
-    with pytest.raises(KeyboardInterrupt), tracking.training_run("train", recipe, "f1") as run:
+    with pytest.raises(KeyboardInterrupt), tracking.training_run(recipe, "f1") as run:
         run.on_epoch(0, HISTORY[0])
         raise KeyboardInterrupt
     assert runs()[0].info.status == "KILLED"
-    with tracking.training_run("train", recipe, "f1") as run:
+    with tracking.training_run(recipe, "f1") as run:
         run.on_resume(0, HISTORY)
     (run,) = runs()
     import mlflow
@@ -232,22 +263,12 @@ def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
 
 def test_training_the_same_model_again_keeps_its_one_run(trained):
     path, model = trained
-    with tracking.training_run("train", model.recipe, "f1") as run:
+    with tracking.training_run(model.recipe, "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
         run.log_metrics({"validation_nats": 2.0})
     (run,) = runs()
     assert run.data.metrics["validation_nats"] == 2.0
-
-
-def test_params_that_moved_without_a_new_model_are_shown_as_tags(trained):
-    path, model = trained
-    for data in (model.recipe.data, model.recipe.data.model_copy(update={"path": "other.csv"})):
-        with tracking.model_run("sample", path, model) as run:
-            run.log_params("sample", data)
-    (run,) = runs()
-    assert run.data.params["sample.path"] == model.recipe.data.path
-    assert run.data.tags["sample.path"] == "other.csv"
 
 
 def test_the_logged_model_loads_without_pickle_and_serves_both_requests(trained, store):
@@ -279,7 +300,7 @@ print(len(drawn), drawn["new"].all())
 
 
 def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
-    with tracking.training_run("train", make_model().recipe, "f1"):
+    with tracking.training_run(make_model().recipe, "f1"):
         pass
     (run,) = runs()
     assert 50 < run.data.metrics["system/process_memory_megabytes"] < 10_000
@@ -287,7 +308,7 @@ def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
 
 def test_a_failed_stage_leaves_a_failed_run(store):
     model = make_model()
-    with pytest.raises(ZeroDivisionError), tracking.training_run("train", model.recipe, "f1"):
+    with pytest.raises(ZeroDivisionError), tracking.training_run(model.recipe, "f1"):
         raise ZeroDivisionError
     (run,) = runs()
     assert run.info.status == "FAILED"
@@ -299,7 +320,7 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
     model = make_model()
     path = store / "model.safetensors"
     save_model(path, model)
-    with tracking.training_run("train", model.recipe, "f1") as run:
+    with tracking.training_run(model.recipe, "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
@@ -311,8 +332,8 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
 def test_processes_that_open_a_new_store_together_all_succeed(store):
     code = (
         "import os\nfrom conftest import make_model\n"
-        "from nomosaurus import tracking\n"
-        "with tracking.training_run('train', make_model().recipe, str(os.getpid())): pass\n"
+        "from nomosaurus.tracking.run import training_run\n"
+        "with training_run(make_model().recipe, str(os.getpid())): pass\n"
     )
     folders = (REPOSITORY / "tests", REPOSITORY / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
@@ -335,48 +356,6 @@ def artifact(run, path: str) -> str:
     return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
 
 
-def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(trained, store):
-    path, model = trained
-    names = [f"name{i}" for i in range(12)]
-    table = store / "samples" / "names.csv"
-    table.parent.mkdir()
-    pd.DataFrame({"name": names, "log_prob": [-1.5] * 12}).to_csv(table, index=False)
-    with tracking.model_run("evaluate", path, model) as run:
-        run.log_metrics({"perplexity": 4.5, "perplexity_low": 4.0, "perplexity_high": 5.0})
-    for _ in range(2):
-        with tracking.model_run("sample", path, model) as run:
-            run.log_names(table)
-    (run,) = runs()
-    assert json.loads(artifact(run, "samples/names.json")) == {
-        "columns": ["number", "name", "log_prob"],
-        "data": [[i, name, -1.5] for i, name in enumerate(names, start=1)],
-    }
-    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [
-        {"path": "samples/names.json", "type": "table"}
-    ]
-    note = run.data.tags["mlflow.note.content"]
-    assert " · ".join(names[:10]) in note
-    assert "name10" not in note
-    assert "| perplexity | 4.500 | 4.000 to 5.000 |" in note
-    assert note.count("## ") == 2
-    assert "perplexity_low" not in run.data.metrics
-
-
-def test_a_figure_that_says_what_another_says_stands_in_the_files_alone(trained):
-    path, model = trained
-    found = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
-    found |= json.loads((REPOSITORY / "metrics/train.json").read_text("utf-8"))
-    with tracking.model_run("evaluate", path, model) as run:
-        run.log_metrics(found)
-    (run,) = runs()
-    logged = {key for key in run.data.metrics if not key.startswith(("curve/", "system/"))}
-    assert set(tracking.ONLY_IN_FILES) < set(found)
-    assert logged.isdisjoint(tracking.ONLY_IN_FILES)
-    assert logged < set(found)
-    assert len(logged) < 25
-    assert {"perplexity", *tracking.HEADLINES, *FLOORS} <= logged
-
-
 def test_a_new_experiment_says_what_it_shows_and_has_a_view_of_its_runs(store):
     experiment = mlflow_store.open_store()
     tags = mlflow_client().get_experiment(experiment).tags
@@ -395,42 +374,11 @@ def test_a_section_of_a_note_is_replaced_and_the_others_stay():
     assert with_section("mine", "A", "one") == "mine\n\n## A\n\none\n"
 
 
-def test_figures_made_again_are_sent_when_they_changed_and_only_then(trained):
-    path, model = trained
-    for value in (4.5, 4.5, 4.4, 4.5):
-        with tracking.model_run("evaluate", path, model) as run:
-            run.log_metrics({"perplexity": value})
-    (run,) = runs()
-    history = mlflow_client().get_metric_history(run.info.run_id, "perplexity")
-    assert [point.value for point in history] == [4.5, 4.4, 4.5]
-    assert run.data.metrics["perplexity"] == 4.5
-
-
 def write_pipeline(folder: Path) -> None:
     (folder / "code.py").write_text("one")
     (folder / "dvc.yaml").write_text(
         "stages: {train: {cmd: x, deps: [code.py], outs: [model.safetensors]}}"
     )
-
-
-def test_a_run_whose_inputs_changed_meanwhile_is_tainted_until_it_runs_undisturbed(store):
-    write_pipeline(store)
-    model = make_model()
-    path = store / "model.safetensors"
-    save_model(path, model)
-    with tracking.training_run("train", model.recipe, "f1") as run:
-        (store / "code.py").write_text("two")
-        run.log_model(path)
-    (run,) = runs()
-    assert run.data.tags["tainted"] == "train: code.py"
-    said = json.loads(artifact(run, "lineage/train.json"))
-    assert said["changed_meanwhile"] == ["code.py"]
-    assert said["inputs"] == {"code.py": hashlib.md5(b"one").hexdigest()}
-    assert said["outputs"] == {"model.safetensors": dvc_md5(path)}
-    with tracking.training_run("train", model.recipe, "f1") as run:
-        run.log_model(path)
-    (run,) = runs()
-    assert "tainted" not in run.data.tags
 
 
 def test_commit_and_changes_are_in_the_run_and_find_it(store, monkeypatch):
@@ -451,18 +399,18 @@ def test_commit_and_changes_are_in_the_run_and_find_it(store, monkeypatch):
     model = make_model()
     path = store / "models/model.safetensors"
     save_model(path, model)
-    with tracking.training_run("train", model.recipe, "f1") as run:
+    with tracking.training_run(model.recipe, "f1") as run:
         run.log_model(path)
-    with tracking.training_run("train", model.recipe, "f2"):  # of another model
+    with tracking.training_run(model.recipe, "f2"):  # of another model
         pass
     kept = {run.data.tags[mlflow_store.MODEL_MD5_TAG]: run for run in runs() if model_md5(run)}
-    run = kept[dvc_md5(path)]
+    run = kept[file_md5(path)]
     assert run.data.tags["git.commit"] == git("rev-parse", "HEAD")
     assert run.data.tags["git.dirty"] == "true"
     assert "+two" in artifact(run, "lineage/train.patch")
     assert json.loads(artifact(run, "lineage/train.json"))["untracked"] == ["beside.txt"]
 
-    outs = [{"path": "models/model.safetensors", "md5": dvc_md5(path)}]
+    outs = [{"path": "models/model.safetensors", "md5": file_md5(path)}]
     (store / "dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
     git("add", "-A")
     git("commit", "-qm", "two")
@@ -481,12 +429,12 @@ def model_md5(run) -> str:
 def test_a_run_that_mlflow_refuses_keeps_none_back(store, monkeypatch):
     recipe = make_model().recipe
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with tracking.training_run("train", recipe, "f1") as run:
+    with tracking.training_run(recipe, "f1") as run:
         run._log("metrics", values={"no such key?": 1.0}, step=0)
-    with tracking.training_run("train", recipe, "f2") as run:
+    with tracking.training_run(recipe, "f2") as run:
         run.log_metrics({"perplexity": 4.5})
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    refused, sent = mlflow_store.send_left_over(store / ".runs")
+    refused, sent = send_left_over(store / ".runs")
     assert refused.startswith("refused run gru-8-2nets-dinosaurs-f1 (")
     assert sent.startswith("sent run gru-8-2nets-dinosaurs-f2")
     assert len(list((store / ".runs").iterdir())) == 1

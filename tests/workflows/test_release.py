@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 from nomosaurus import __version__
 from nomosaurus.commands.app import app
 from nomosaurus.model.file import save_model
-from nomosaurus.tracking.lineage import dvc_md5
+from nomosaurus.tracking.lineage import file_md5
 from nomosaurus.workflows.release import MADE_BY
 
 MODEL = "models/model.safetensors"
+DETAILS = "metrics/evaluate_details.json"
 FILES = ["MODEL_CARD.md", "NOTES.md", "SHA256SUMS", "model.safetensors", "report.html"]
 
 
@@ -30,27 +32,37 @@ def write(path: str, text: str) -> None:
     Path(path).write_bytes(text.encode())
 
 
-def lock() -> None:
-    """A dvc.lock as DVC would write it for what lies here."""
+PARAMS = {"prepare": ["params.yaml"], "train": ["seed"], "evaluate": [], "sample": ["sample"]}
+STAGES = {
+    "prepare": (["data/dinosaurs.csv"], ["data/prepared", "metrics/prepare.json"]),
+    "train": (["data/prepared"], [MODEL, "metrics/train.json"]),
+    "evaluate": (["data/prepared", MODEL], [DETAILS]),
+    "sample": ([MODEL], ["samples/names.csv"]),
+    "report": ([MODEL, DETAILS, "samples/names.csv"], ["report.html"]),
+}
 
-    def entries(*paths: str) -> list[dict]:
-        return [{"path": path, "md5": dvc_md5(Path(path))} for path in paths]
 
-    params = YAML(typ="safe", pure=True).load(Path("params.yaml"))
-    metrics = "metrics/evaluate_details.json"
-    stages = {
-        "prepare": (["data/dinosaurs.csv"], ["data/prepared", "metrics/prepare.json"], params),
-        "train": (["data/prepared"], [MODEL, "metrics/train.json"], {"seed": params["seed"]}),
-        "evaluate": (["data/prepared", MODEL], [metrics], {"train.num_threads": 1}),
-        "sample": ([MODEL], ["samples/names.csv"], {"sample": params["sample"]}),
-        "report": ([MODEL, metrics, "samples/names.csv"], ["report.html"], {}),
-    }
-    content = {
-        stage: {"deps": entries(*deps), "outs": entries(*outs), "params": {"params.yaml": values}}
-        for stage, (deps, outs, values) in stages.items()
-    }
-    with Path("dvc.lock").open("wb") as file:
-        YAML(typ="safe", pure=True).dump({"schema": "2.0", "stages": content}, file)
+def pipeline() -> None:
+    """A dvc.yaml of stages that write nothing, and the dvc.lock of what lies here."""
+    cached = {"data/prepared", MODEL, "report.html"}
+    stages = {}
+    for stage, (deps, outs) in STAGES.items():
+        params = [{key: None} if key == "params.yaml" else key for key in PARAMS.get(stage, [])]
+        stages[stage] = {
+            "cmd": "true",
+            "deps": deps,
+            "params": params,
+            "outs": [out if out in cached else {out: {"cache": False}} for out in outs],
+        }
+    with Path("dvc.yaml").open("wb") as file:
+        YAML(typ="safe", pure=True).dump({"stages": stages}, file)
+    dvc("commit", "--force")
+
+
+def dvc(*arguments: str) -> None:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture
@@ -69,9 +81,10 @@ def checkout(tmp_path, monkeypatch, git_identity) -> Path:
     write("report.html", "<html></html>\n")
     write(".gitignore", "/models/\n/data/prepared/\n/report.html\n/out/\n")
     save_model(Path(MODEL), make_model())
-    lock()
     git("init", "-q")
     git("config", "core.autocrlf", "false")
+    dvc("init", "--quiet")
+    pipeline()
     git("add", "-A")
     git("commit", "-qm", "all")
     return tmp_path
@@ -134,9 +147,9 @@ def test_the_same_checkout_gives_the_same_bytes(checkout):
 
 def test_training_again_elsewhere_needs_no_commit_and_is_said(checkout):
     model = make_model(hidden_size=4)  # stands for other bytes
-    committed = dvc_md5(Path(MODEL))
+    committed = file_md5(Path(MODEL))
     save_model(Path(MODEL), model)
-    lock()
+    dvc("commit", "--force")
     result = release()
     assert result.exit_code == 0, result.output
     assert f"of other bytes, to DVC `{committed}`" in Path("out/MODEL_CARD.md").read_text("utf-8")
@@ -152,7 +165,7 @@ def test_an_output_that_is_missing_or_another_is_refused(checkout, path):
     Path(path).write_bytes(content + b" ")
     result = release()
     assert result.exit_code == 1
-    assert f"{path} is not the one that dvc.lock describes" in result.stderr
+    assert f"{path} modified" in result.stderr
     assert not Path("out").exists()
 
 
@@ -172,20 +185,20 @@ def test_figures_and_names_of_another_model_are_refused(checkout, stage):
     relocked(stage, MODEL)
     result = release()
     assert result.exit_code == 1
-    assert f"dvc.lock has what {stage} made of another {MODEL}" in result.stderr
+    assert f"{stage}: {MODEL} " in result.stderr
 
 
 def test_a_model_of_another_list_or_of_other_params_is_refused(checkout):
     write("data/dinosaurs.csv", "name\nzoe\n")
     git("commit", "-qam", "another list")
-    assert "data/dinosaurs.csv has changed since prepare ran" in release().stderr
+    assert "prepare: data/dinosaurs.csv modified" in release().stderr
     git("revert", "--no-edit", "HEAD")
     text = Path("params.yaml").read_text("utf-8")
     write("params.yaml", text.replace("seed: 1 ", "seed: 2 ", 1))
     git("commit", "-qam", "another seed")
     result = release()
     assert result.exit_code == 1
-    assert "seed in params.yaml has changed since prepare ran" in result.stderr
+    assert "params.yaml" in result.stderr
 
 
 def test_what_no_commit_holds_is_refused(checkout):
@@ -194,7 +207,7 @@ def test_what_no_commit_holds_is_refused(checkout):
     assert result.exit_code == 1
     assert "a release names the commit" in result.stderr
     shutil.rmtree(".git")
-    assert "a release names the commit" in release().stderr
+    assert release().exit_code == 1
 
 
 def test_a_tag_of_another_version_is_refused(checkout):

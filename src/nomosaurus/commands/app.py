@@ -585,8 +585,11 @@ def sync() -> None:
     """
     from nomosaurus.tracking.runs import sync as send_what_was_missed
 
-    for line in send_what_was_missed() or ["nothing was missed"]:
+    lines = 0
+    for lines, line in enumerate(send_what_was_missed(), start=1):  # noqa: B007 (counted)
         print(line)
+    if not lines:
+        print("nothing was missed")
 
 
 @app.command()

@@ -26,7 +26,7 @@ def check_lock() -> None:
 
     It needs no data, so a fresh clone will do.
     """
-    from nomosaurus.workflows.lock import stale
+    from nomosaurus.tracking.lock import stale
 
     if found := stale():
         for line in found:
@@ -64,7 +64,8 @@ def repeat(
 
     Byte for byte, on this machine: another processor may round otherwise.
     """
-    from nomosaurus.workflows.checkouts import differing_outputs, run
+    from nomosaurus.tracking.programs import run
+    from nomosaurus.workflows.checkouts import differing_outputs
 
     run("git", "clone", "--quiet", ".", str(folder))
     run("dvc", "repro", folder=folder, show=True)

@@ -41,13 +41,11 @@ class Challenger:
     Attributes:
         version: The version.
         dirty: Whether the checkout had changes that were not committed.
-        tainted: What changed while a stage ran; empty if nothing did.
         figures: Of metrics/evaluate.json, at least those that have a floor.
     """
 
     version: Version
     dirty: bool
-    tainted: str
     figures: Mapping[str, float]
 
 
@@ -166,7 +164,7 @@ def decide(
         other_test: Whether the champion may have been judged on other test names.
     """
     version = challenger.version
-    checks = [_commit(challenger), _inputs(challenger)]
+    checks = [_commit(challenger)]
     checks += [
         _floor(figure, challenger.figures.get(figure), getattr(rules, floor), floor)
         for figure, floor in FLOORS.items()
@@ -191,13 +189,6 @@ def _commit(challenger: Challenger) -> Check:
     elif challenger.dirty:
         found += " with changes that were not committed"
     return Check("a clean commit", bool(commit) and not challenger.dirty, found)
-
-
-def _inputs(challenger: Challenger) -> Check:
-    found = "no input changed while a stage ran"
-    if challenger.tainted:
-        found = f"an input changed while a stage ran ({challenger.tainted})"
-    return Check("inputs that stood still", not challenger.tainted, found)
 
 
 def _floor(figure: str, value: float | None, floor: float, param: str) -> Check:

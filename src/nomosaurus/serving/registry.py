@@ -30,7 +30,6 @@ from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.store import (
     MODEL_TAG,
     NOTE_TAG,
-    TAINTED_TAG,
     failures_in_one_line,
     find_run_of_model,
     one_at_a_time,
@@ -126,7 +125,6 @@ class Registry:
             return Challenger(
                 self._version(number),
                 dirty=tags.get("git.dirty") == "true",
-                tainted="; ".join(tags.get(TAINTED_TAG, "").splitlines()),
                 figures=run.data.metrics,
             )
 

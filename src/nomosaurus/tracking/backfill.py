@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nomosaurus.errors import NomosaurusError, TrackingError
-from nomosaurus.model.file import load_model
-from nomosaurus.tracking import lineage
-from nomosaurus.tracking import run as tracking
+from nomosaurus.files import write_text
+from nomosaurus.tracking.lineage import Origin, experiments, git, head
+from nomosaurus.tracking.lock import MODEL_FILE, locked_stages, model_at, outputs
+from nomosaurus.tracking.run import log_outputs
 from nomosaurus.tracking.store import (
     MODEL_MD5_TAG,
     failures_in_one_line,
@@ -25,39 +26,38 @@ def backfill() -> Iterator[tuple[str, str]]:
     """Give a run to the model of the checked-out commit and to that of each DVC experiment.
 
     Yields:
-        What was looked at, "HEAD" or an experiment's name, and what came of it.
+        What was looked at, "HEAD" or an experiment's name, and the outcome.
 
     Raises:
         TrackingError: If MLflow fails.
     """
     with failures_in_one_line():
         open_store()
-        yield from _backfill()
+        for name, commit in ({"HEAD": head()} | experiments()).items():
+            yield name, _backfill(commit, "" if name == "HEAD" else name)
 
 
-def _backfill() -> Iterator[tuple[str, str]]:
-    for name, commit in ({"HEAD": lineage.head()} | lineage.experiments()).items():
-        md5 = lineage.model_at(commit) if commit else ""
-        if not md5:
-            yield name, "has no model in its dvc.lock"
-        elif found := search(f"tags.{MODEL_MD5_TAG} = '{md5}'"):
-            with_commit(found[0])
-            yield name, "has its run"
-        else:
-            try:
-                with tempfile.TemporaryDirectory() as folder:
-                    _take_out(commit, Path(folder))
-                    model = load_model(Path(folder) / lineage.MODEL_FILE)
-                    experiment = "" if name == "HEAD" else name
-                    tracking.log_committed_run(commit, experiment, model, Path(folder))
-            except NomosaurusError as error:
-                yield name, f"has no run: {error}"
-            else:
-                yield name, "has a run now"
+def _backfill(commit: str, experiment: str) -> str:
+    md5 = model_at(commit) if commit else ""
+    if not md5:
+        return "has no model in its dvc.lock"
+    if found := search(f"tags.{MODEL_MD5_TAG} = '{md5}'"):
+        with_commit(found[0])
+        return "has its run"
+    committed = int(git("show", "-s", "--format=%ct", commit)) * 1000
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _take_out(commit, Path(folder))
+            origin = Origin(commit, experiment=experiment)
+            if not log_outputs(Path(folder), origin, committed):
+                raise TrackingError('MLflow failed; "nomosaurus sync" sends what is missing')
+    except NomosaurusError as error:
+        return f"has no run: {error}"
+    return "has a run now"
 
 
 def _take_out(commit: str, folder: Path) -> None:
-    """Write the files that dvc.lock names as outputs at a commit into a folder.
+    """Write a commit's dvc.lock, and the outputs that it names, into a folder.
 
     Raises:
         TrackingError: If neither DVC's cache nor its remote has the model.
@@ -65,17 +65,17 @@ def _take_out(commit: str, folder: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
+    write_text(folder / "dvc.lock", git("show", f"{commit}:dvc.lock"))
     files = DVCFileSystem(rev=commit)
-    for stage in lineage.locked_stages(commit).values():
-        for path in lineage.hashes(stage.get("outs", [])):
-            if path.startswith("data/"):
-                continue
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                files.get_file(path, str(folder / path))
-            except (OSError, DvcException):
-                if path == lineage.MODEL_FILE:
-                    raise TrackingError(
-                        f"DVC's cache has no {path} of commit {commit[:7]}; "
-                        '"dvc fetch --all-commits" gets it from a remote'
-                    ) from None
+    for path in outputs(locked_stages(commit)):
+        if path.startswith("data/"):
+            continue
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.get(path, str(folder / path), recursive=files.isdir(path))
+        except (OSError, DvcException):
+            if path == MODEL_FILE:
+                raise TrackingError(
+                    f"DVC's cache has no {path} of commit {commit[:7]}; "
+                    '"dvc fetch --all-commits" gets it from a remote'
+                ) from None

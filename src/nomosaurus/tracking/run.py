@@ -1,8 +1,8 @@
-"""What a stage has to say of a model's run: written to a journal first, then sent to MLflow.
+"""The MLflow run of a model: live while it trains, then with all that its pipeline wrote.
 
-A store that fails costs no training and no figure: the first failure is said once, nothing
-more is tried in this process, and the journal is sent by the next stage or by
-`nomosaurus sync`.
+What a run has to say goes into a journal first, and from there to MLflow. A store that fails
+costs no training and no figure: the first failure is said once, nothing more is tried in this
+process, and the journal is sent by the next stage that tracks or by `nomosaurus sync`.
 """
 
 import getpass
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from nomosaurus import __version__
-from nomosaurus.errors import TrackingError
 from nomosaurus.files import main_checkout, read_json, read_name_table
-from nomosaurus.model.trained import Epoch, TrainedModel
-from nomosaurus.params import CrossvalidateParams, Recipe, Section
-from nomosaurus.tracking import lineage
+from nomosaurus.model.file import load_model
+from nomosaurus.model.trained import Epoch
+from nomosaurus.params import CrossvalidateParams, Recipe
 from nomosaurus.tracking.journal import Journal
+from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
+from nomosaurus.tracking.lock import MODEL_FILE, hashes, locked_stages
 from nomosaurus.tracking.sender import Sender, send_left_over
 from nomosaurus.tracking.store import CROSSVALIDATION, EXPERIMENT, commit_tags, in_one_line
 from nomosaurus.tracking.usage import usage
@@ -51,17 +52,68 @@ stand in metrics/, which the run has too; a table of runs has a column for each 
 page of charts a chart."""
 NAMES_IN_NOTE = 10
 TABLE_TAG = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables, side by side
+OF_RECIPE = ("seed", "data", "model", "train")
+"""Params that a run takes from the model's recipe, where each `auto` is settled."""
 
 
 class ModelRun(Watcher):
-    """The MLflow run of one model, as one stage adds to it."""
+    """One model's run in MLflow."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._sender = Sender(journal)
-        self._unless = ""  # a tag of the run; where it has it, what is said goes without saying
+    def __init__(self) -> None:
+        """Begin a journal; `start` must be called first."""
+        self._journal = Journal.start(main_checkout() / JOURNALS)
+        self._sender = Sender(self._journal)
         self._next_send = 0.0
         self._has_failed = False
+
+    def start(
+        self,
+        experiment: str,
+        stage: str,
+        key: str,
+        name: str,
+        recipe: Recipe,
+        origin: Origin,
+        stages: Mapping[str, Any],
+        milliseconds: int | None = None,
+    ) -> None:
+        """Say what a new run begins with: tags, params, the data with its hashes, its lineage.
+
+        Args:
+            experiment: The experiment's name.
+            stage: The stage that speaks.
+            key: Finds the run again while it holds no model.
+            name: Of the run.
+            recipe: The params that its model follows from.
+            origin: The checkout's state.
+            stages: Of dvc.lock.
+            milliseconds: When a new run began, in the epoch's milliseconds; now, if not given.
+        """
+        params = {"seed": str(recipe.seed)}
+        for section in ("data", "model", "train"):
+            params |= _flat(section, getattr(recipe, section).model_dump())
+        tags = commit_tags(origin.commit, dirty=bool(origin.patch)) | {
+            "mlflow.source.name": f"pipeline/{stage}.py",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.user": _user(),
+            "dvc.experiment": origin.experiment,
+            "nomosaurus.version": __version__,
+        }
+        self._log(
+            "start",
+            experiment=experiment,
+            key=key,
+            name=name,
+            tags={tag: value for tag, value in tags.items() if value},
+            params=params,
+            inputs=_datasets(stages),
+            **({} if milliseconds is None else {"time": milliseconds}),
+        )
+        account = origin.as_dict() | {"stages": stages}
+        text = json.dumps(account, indent=2, ensure_ascii=False, default=str)
+        self._log_text(text, f"{stage}.json", "lineage")
+        if origin.patch:
+            self._log_text(origin.patch, f"{stage}.patch", "lineage")
 
     def on_epoch(self, number: int, epoch: Epoch) -> None:
         """Log both losses of the first network, with the epoch's number as the step.
@@ -72,7 +124,7 @@ class ModelRun(Watcher):
         if number == 0:
             self._log_epochs([epoch])
         if time.monotonic() >= self._next_send:
-            self._log_usage()
+            self.log_usage()
             self._send()
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
@@ -80,13 +132,13 @@ class ModelRun(Watcher):
         if number == 0:
             self._log_epochs(epochs)
 
-    def log_params(self, name: str, section: Section) -> None:
-        """A section of params.yaml, as name.key.
+    def log_params(self, section: str, values: Mapping[str, Any]) -> None:
+        """A section of params.yaml, as section.key.
 
         MLflow never changes a param. Where a stage ran again for the same model with
         another value, the run gets a tag of the same name with the value that holds.
         """
-        self._log("params", values=_flat(name, section.model_dump()))
+        self._log("params", values=_flat(section, values))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Final figures that runs are compared by; those that have no value are left out.
@@ -103,27 +155,28 @@ class ModelRun(Watcher):
         if bounds & metrics.keys():
             self._log("note", heading="On names it never saw", text=_figures(metrics))
 
-    def log_files(self, *paths: Path) -> None:
-        """Files as artifacts, each under the name of its folder; at the top if it has none.
+    def log_file(self, path: Path, folder: str) -> None:
+        """A file as an artifact in a folder.
 
-        Pictures are at the top too: of several runs' artifacts, the UI shows only those there
-        side by side.
+        Pictures are at the top: of several runs' artifacts, the UI shows only those there side
+        by side.
         """
-        for path in paths:
-            self._log_file(path, _folder(path))
+        folder = "" if path.suffix == ".svg" else folder
+        self._log("file", path=self._journal.keep(path, folder), folder=folder)
 
-    def log_names(self, path: Path) -> None:
+    def log_names(self, path: Path, folder: str) -> None:
         """A table of names with their scores: as a file, as the UI's table, and the first ten.
 
         The UI sets several runs' tables side by side by their first column. Two models hardly
         ever write the same name, so that is a number.
         """
-        self.log_files(path)
+        self.log_file(path, folder)
         table = read_name_table(path, made_by="sample")
-        folder, name = path.parent.name, f"{path.stem}.json"
+        name = f"{path.stem}.json"
         numbered = table.set_axis(range(1, len(table) + 1)).reset_index(names="number")
         self._log_text(numbered.to_json(orient="split", index=False), name, folder)
-        self._log("tags", values={TABLE_TAG: json.dumps([_table(f"{folder}/{name}")])})
+        shown = [{"path": f"{folder}/{name}", "type": "table"}]
+        self._log("tags", values={TABLE_TAG: json.dumps(shown)})
         self._log("note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE)))
 
     def log_model(self, path: Path) -> None:
@@ -132,42 +185,26 @@ class ModelRun(Watcher):
         One model has one run. If the store has one already, as after training the same
         thing again, this run gives way to it, and all of it is logged there.
         """
-        self._log_model_and_outputs(path, lineage.locked_stages(), Path())
-
-    def _log_model_and_outputs(self, path: Path, stages: Mapping[str, Any], root: Path) -> None:
-        """The model, and what stages that are not in the run made of this very model before.
-
-        DVC skips them. So it is in a fresh clone: dvc.lock and the metrics are in git, and
-        training gives the model that they speak of.
-
-        Args:
-            path: The model file.
-            stages: Of dvc.lock.
-            root: The folder in which the stages' outputs lie.
-        """
-        md5 = lineage.dvc_md5(path)
         kept = self._journal.keep(path, "model")
-        self._log("model", path=kept, sha256=lineage.file_sha256(path), md5=md5)
-        for stage, locked in stages.items():
-            outs = locked.get("outs", [])
-            files = lineage.hashes(locked.get("deps", [])) | lineage.hashes(outs)
-            if files.get(lineage.MODEL_FILE) != md5:
-                continue
-            self._unless = f"dvc.stage.{stage}"
-            params = locked.get("params", {}).get("params.yaml", {})
-            if stage in params and stage != "train":  # whose settled values the model has
-                self._log("params", values=_flat(stage, params[stage]))
-            for out in (Path(entry["path"]) for entry in outs):
-                if not (root / out).is_file() or out.as_posix() == lineage.MODEL_FILE:
-                    continue
-                if out.parent.name == "metrics" and out.stem == stage:
-                    self.log_metrics(read_json(root / out, made_by=stage))
-                if out.parent.name == "samples":
-                    self.log_names(root / out)
-                else:
-                    self._log_file(root / out, _folder(out))
-            self._log("tags", values={self._unless: "done before"})
-            self._unless = ""
+        self._log("model", path=kept, sha256=file_sha256(path), md5=file_md5(path))
+
+    def log_usage(self) -> None:
+        """What this process and those that it started use of the machine now."""
+        self._log("metrics", values=usage(), step=int(time.time()))
+
+    def end(self, status: str) -> bool:
+        """Send the rest, and end the run.
+
+        Returns:
+            Whether MLflow has all; what it lacks is in the journal.
+        """
+        self._log("end", status=status)
+        self._send()
+        if self._has_failed:
+            self._journal.close()
+        else:
+            self._journal.delete()
+        return not self._has_failed
 
     def _log_epochs(self, epochs: list[Epoch]) -> None:
         for epoch in epochs:
@@ -177,17 +214,11 @@ class ModelRun(Watcher):
             }
             self._log("metrics", values=losses, step=epoch.number)
 
-    def _log_usage(self) -> None:
-        self._log("metrics", values=usage(), step=int(time.time()))
-
-    def _log_file(self, path: Path, folder: str) -> None:
-        self._log("file", path=self._journal.keep(path, folder), folder=folder)
-
     def _log_text(self, text: str, name: str, folder: str) -> None:
         self._log("text", text=text, name=name, folder=folder)
 
     def _log(self, kind: str, **content: Any) -> None:
-        self._journal.add(kind, **content, **({"unless": self._unless} if self._unless else {}))
+        self._journal.add(kind, **content)
 
     def _send(self) -> None:
         """Send what came since the last time, and first what earlier stages could not."""
@@ -212,29 +243,17 @@ class ModelRun(Watcher):
             return f"the run is lost, since it cannot be kept ({self._journal.problem.strerror})"
         return 'nothing is lost: the next stage or "nomosaurus sync" sends what is missing'
 
-    def _end(self, status: str) -> bool:
-        """Send the rest; whether MLflow has all."""
-        self._log_usage()
-        self._log("end", status=status)
-        self._send()
-        if self._has_failed:
-            self._journal.close()
-        else:
-            self._journal.delete()
-        return not self._has_failed
-
 
 @contextmanager
-def training_run(stage: str, recipe: Recipe, fingerprint: str) -> Iterator[ModelRun]:
-    """The run of a model about to be trained: a new one, or that of an unfinished training.
+def training_run(recipe: Recipe, fingerprint: str) -> Iterator[ModelRun]:
+    """The run of a model about to be trained: a new one, or that of an unfinished training run.
 
     Args:
-        stage: The DVC stage's name.
         recipe: The params the model follows from.
         fingerprint: Of all that the training follows from; it finds the unfinished run.
     """
     name = _name(recipe, _tail(fingerprint))
-    with _run(EXPERIMENT, stage, recipe, _key(fingerprint), name) as run:
+    with _live(EXPERIMENT, "train", recipe, _key(fingerprint), name) as run:
         yield run
 
 
@@ -250,47 +269,18 @@ def crossvalidation_run(
         fingerprint: Of all that the training follows from; it finds the run.
     """
     name = f"{params.folds}-fold-{_name(recipe, _tail(fingerprint))}"
-    with _run(CROSSVALIDATION, "crossvalidate", recipe, _key(fingerprint), name) as run:
-        run.log_params("crossvalidate", params)
+    with _live(CROSSVALIDATION, "crossvalidate", recipe, _key(fingerprint), name) as run:
+        run.log_params("crossvalidate", params.model_dump())
         yield run
 
 
 @contextmanager
-def model_run(stage: str, model_path: Path, model: TrainedModel) -> Iterator[ModelRun]:
-    """The run of a trained model; a new one if the store has none (a model from DVC's cache).
-
-    Args:
-        stage: The DVC stage's name.
-        model_path: The model file; its content finds the run.
-        model: The same model, loaded.
-    """
-    sha256 = lineage.file_sha256(model_path)
-    name = _name(model.recipe, _tail(sha256))
-    with _run(EXPERIMENT, stage, model.recipe, sha256[:16], name) as run:
-        run.on_resume(0, model.histories[0])
-        run.log_model(model_path)
-        yield run
-
-
-@contextmanager
-def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> Iterator[ModelRun]:
-    """A run with its lineage, that is sent and ended with the block."""
-    address = lineage.stage_address(stage)
-    inputs = lineage.stage_inputs(address)
-    patch = lineage.changes()
-    origin = {
-        "stage": address,
-        "commit": lineage.head(),
-        "dirty": bool(patch),
-        "untracked": lineage.untracked(),
-        "experiment": os.environ.get("DVC_EXP_NAME", ""),
-    }
-    run = ModelRun(Journal.start(main_checkout() / JOURNALS))
-    words = _first_words(recipe, origin, lineage.locked_stages())
-    run._log("start", experiment=experiment, key=key, name=name, **words)
-    run._log("tags", values={f"dvc.stage.{stage}": "done"})
-    if patch:
-        run._log_text(patch, f"{stage}.patch", "lineage")
+def _live(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> Iterator[ModelRun]:
+    """A run that is sent while the block lasts, and ended with it."""
+    run = ModelRun()
+    # What later stages are locked to is of an earlier model.
+    stages = {at: locked for at, locked in locked_stages().items() if at == "prepare"}
+    run.start(experiment, stage, key, name, recipe, Origin.of_checkout(), stages)
     status = "FAILED"
     try:
         yield run
@@ -299,65 +289,63 @@ def _run(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> It
         status = "KILLED"
         raise
     finally:
-        changed = lineage.changed_inputs(inputs, lineage.stage_inputs(address))
-        outputs = lineage.stage_outputs(address)
-        origin |= {"inputs": inputs, "changed_meanwhile": changed, "outputs": outputs}
-        text = json.dumps(origin, indent=2, ensure_ascii=False, default=str)
-        run._log_text(text, f"{stage}.json", "lineage")
-        run._log("tainted", stage=stage, changed=changed)
-        run._end(status)
+        run.log_usage()
+        run.end(status)
 
 
-def log_committed_run(commit: str, experiment: str, model: TrainedModel, root: Path) -> None:
-    """The run of a model that a commit has, made afterwards from what git and DVC hold of it.
+def log_outputs(folder: Path, origin: Origin, milliseconds: int | None = None) -> bool:
+    """Give a model's run all that its pipeline wrote; make the run where the store has none.
+
+    It is the one way of finished outputs to MLflow. What dvc.lock says of another model than
+    the one in the folder is left out.
 
     Args:
-        commit: 40 hexadecimal digits.
-        experiment: The DVC experiment that the commit is; empty if it is none.
-        model: The commit's model.
-        root: A folder with the model file and the other outputs that its dvc.lock names.
+        folder: With the model, its dvc.lock, and the outputs that this names.
+        origin: The state of the checkout that they come from.
+        milliseconds: When they were made, for a new run; now, if not given.
+
+    Returns:
+        Whether MLflow has all; if not, a journal has.
 
     Raises:
-        TrackingError: If MLflow fails; "nomosaurus sync" sends it then.
+        ModelFileError: If there is no model, or none that can be read.
     """
-    path = root / lineage.MODEL_FILE
-    sha256 = lineage.file_sha256(path)
-    stages = lineage.locked_stages(commit)
-    origin = {"stage": "train", "commit": commit, "dirty": False, "experiment": experiment}
-    run = ModelRun(Journal.start(main_checkout() / JOURNALS))
-    run._log(
-        "start",
-        experiment=EXPERIMENT,
-        key=sha256[:16],
-        name=_name(model.recipe, experiment or sha256[:4]),
-        time=int(lineage.git("show", "-s", "--format=%ct", commit)) * 1000,
-        **_first_words(model.recipe, origin, stages),
-    )
+    path = folder / MODEL_FILE
+    model = load_model(path)
+    sha256, md5 = file_sha256(path), file_md5(path)
+    stages = locked_stages(folder=folder)
+    name = _name(model.recipe, origin.experiment or sha256[:4])
+    run = ModelRun()
+    run.start(EXPERIMENT, "track", sha256[:16], name, model.recipe, origin, stages, milliseconds)
     run.on_resume(0, model.histories[0])
-    run._log_model_and_outputs(path, stages, root)
-    if not run._end("FINISHED"):
-        raise TrackingError('MLflow failed; "nomosaurus sync" sends what is missing')
+    run.log_model(path)
+    for stage, locked in stages.items():
+        outs = hashes(locked.get("outs", []))
+        if (hashes(locked.get("deps", [])) | outs).get(MODEL_FILE) != md5:
+            continue
+        for section, values in locked.get("params", {}).get("params.yaml", {}).items():
+            if isinstance(values, Mapping) and section not in OF_RECIPE:
+                run.log_params(section, values)
+        for out in outs:
+            if out != MODEL_FILE:
+                _log_output(run, folder, Path(out), stage)
+    return run.end("FINISHED")
 
 
-def _first_words(
-    recipe: Recipe, origin: Mapping[str, Any], stages: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a new run begins with: tags, params, and the data with its hashes."""
-    params = {"seed": str(recipe.seed)}
-    for section in ("data", "model", "train"):
-        params |= _flat(section, getattr(recipe, section).model_dump())
-    tags = commit_tags(origin["commit"], dirty=origin["dirty"]) | {
-        "mlflow.source.name": f"pipeline/{origin['stage']}.py",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
-        "dvc.experiment": origin["experiment"],
-        "nomosaurus.version": __version__,
-    }
-    return {
-        "tags": {name: value for name, value in tags.items() if value},
-        "params": params,
-        "inputs": _datasets(stages),
-    }
+def _log_output(run: ModelRun, folder: Path, out: Path, stage: str) -> None:
+    """Log a file or a folder that a stage wrote; nothing where it is missing."""
+    path = folder / out
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            run.log_file(file, out.as_posix())
+    elif path.is_file():
+        where = "" if out.parent == Path() else out.parent.as_posix()
+        if where == "samples":
+            run.log_names(path, where)
+        else:
+            run.log_file(path, where)
+        if where == "metrics" and out.stem == stage:
+            run.log_metrics(read_json(path, made_by=stage))
 
 
 def _datasets(stages: Mapping[str, Any]) -> list[list[str]]:
@@ -366,7 +354,7 @@ def _datasets(stages: Mapping[str, Any]) -> list[list[str]]:
     return [
         [context, path, md5]
         for context, key in (("list", "deps"), ("prepared", "outs"))
-        for path, md5 in lineage.hashes(stage.get(key, [])).items()
+        for path, md5 in hashes(stage.get(key, [])).items()
         if not path.startswith(("pipeline/", "src/", "metrics/"))
     ]
 
@@ -401,15 +389,6 @@ def _user() -> str:
 def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
     """A section of params.yaml as MLflow params: section.key, each value as text."""
     return {f"{section}.{key}": str(value) for key, value in values.items()}
-
-
-def _folder(path: Path) -> str:
-    """Where a file is among the artifacts."""
-    return "" if path.suffix == ".svg" else path.parent.name
-
-
-def _table(path: str) -> dict[str, str]:
-    return {"path": path, "type": "table"}
 
 
 def _figures(metrics: Mapping[str, float | None]) -> str:

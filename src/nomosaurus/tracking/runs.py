@@ -1,35 +1,47 @@
 """The runs in the store, for the commands that list them and send what was missed."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from nomosaurus.errors import TrackingError
 from nomosaurus.files import main_checkout
 from nomosaurus.tracking import lineage
-from nomosaurus.tracking.run import JOURNALS
+from nomosaurus.tracking.lineage import Origin, file_sha256
+from nomosaurus.tracking.lock import MODEL_FILE, model_at
+from nomosaurus.tracking.run import JOURNALS, log_outputs
 from nomosaurus.tracking.sender import send_left_over
 from nomosaurus.tracking.store import (
     CROSSVALIDATION,
     EXPERIMENT,
     MODEL_MD5_TAG,
-    TAINTED_TAG,
     failures_in_one_line,
+    find_run_of_model,
     is_local,
     open_store,
     search,
 )
 
 
-def sync() -> list[str]:
-    """Send what earlier stages could not; returns a line for each run.
+def sync() -> Iterator[str]:
+    """Send what earlier stages could not, and the checkout's own model if it has no run.
+
+    Yields:
+        A line for each run.
 
     Raises:
         TrackingError: If MLflow fails.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # nothing waits for it
+    root = main_checkout()
     with failures_in_one_line():
-        return list(send_left_over(main_checkout() / JOURNALS))
+        yield from send_left_over(root / JOURNALS)
+        if (root / MODEL_FILE).is_file():
+            open_store()
+            if find_run_of_model(file_sha256(root / MODEL_FILE)) is None:
+                log_outputs(root, Origin.of_checkout())
+                yield f"made the run of {MODEL_FILE}, which MLflow lacked"
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,6 @@ class RecordedRun:
     list: str
     commit: str
     dirty: str
-    tainted: str
     experiment: str
     started: str
     run_id: str
@@ -66,7 +77,7 @@ def recorded_runs(commit: str = "", experiment: str = "") -> list[RecordedRun]:
     if experiment:
         conditions = [f"tags.`dvc.experiment` = '{experiment}'"]
         commit = lineage.experiments().get(experiment, "")
-    md5 = lineage.model_at(commit) if commit else ""
+    md5 = model_at(commit) if commit else ""
     if md5:
         conditions.append(f"tags.{MODEL_MD5_TAG} = '{md5}'")
     if is_local() and not (main_checkout() / "mlflow.db").exists():
@@ -91,7 +102,6 @@ def recorded_runs(commit: str = "", experiment: str = "") -> list[RecordedRun]:
             list=run.data.params.get("data.path", ""),
             commit=run.data.tags.get("git.commit", ""),
             dirty=run.data.tags.get("git.dirty", ""),
-            tainted=run.data.tags.get(TAINTED_TAG, ""),
             experiment=run.data.tags.get("dvc.experiment", ""),
             started=f"{datetime.fromtimestamp(run.info.start_time / 1000):%Y-%m-%d %H:%M}",
             run_id=run.info.run_id,

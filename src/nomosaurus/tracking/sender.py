@@ -15,7 +15,6 @@ from nomosaurus.tracking.store import (
     MODEL_MD5_TAG,
     MODEL_TAG,
     NOTE_TAG,
-    TAINTED_TAG,
     find_run_of_model,
     in_one_line,
     one_at_a_time,
@@ -64,33 +63,32 @@ def send_left_over(root: Path) -> Iterator[str]:
 class Sender:
     """Brings one journal's run in MLflow up to what the journal holds.
 
-    What MLflow has already is left as it is, and so is an event where the run has the tag that
-    its `unless` names. So a journal may be sent again from its
-    beginning, whatever became of an earlier attempt, and in any order with others.
+    What MLflow has already is left as it is. So a journal may be sent again from its beginning,
+    whatever became of an earlier attempt, and in any order with others.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._sent = 0  # events
-        self._tags: dict[str, str] = {}
-        self._client: MlflowClient | None = None
+        self._is_open = False
+        self._client: MlflowClient
         self._steps: dict[str, set[int]] = {}
 
     def send(self) -> None:
         """Send the events that came since the last call."""
         events = self._journal.events
-        if self._client is None:
+        if not self._is_open:
             self._experiment_id = open_store(events[0]["experiment"])
             import mlflow
 
             self._client = mlflow.MlflowClient()
+            self._is_open = True
         with one_at_a_time():
             while self._sent < len(events):
                 rest = islice(events, self._sent, None)
                 kind, group = next(groupby(rest, key=itemgetter("event")))
                 together = list(group)
-                wanted = [event for event in together if event.get("unless") not in self._tags]
-                start_again = wanted and getattr(self, f"_send_{kind}")(wanted)
+                start_again = getattr(self, f"_send_{kind}")(together)
                 self._sent = 0 if start_again else self._sent + len(together)
 
     def _send_start(self, events: list[dict[str, Any]]) -> None:
@@ -115,7 +113,7 @@ class Sender:
             self._client.update_run(run.info.run_id, "RUNNING")
         self._run_id = run.info.run_id
         self._params = dict(run.data.params)
-        self._tags = dict(run.data.tags)
+        self._tags: dict[str, str] = dict(run.data.tags)
         self._metrics = dict(run.data.metrics)
         self._steps.clear()
         if not (run.inputs and run.inputs.dataset_inputs):
@@ -208,19 +206,6 @@ class Sender:
         for event in events:
             note = with_section(note, event["heading"], event["text"])
         self._set_tags({NOTE_TAG: note})
-
-    def _send_tainted(self, events: list[dict[str, Any]]) -> None:
-        """Set what changed while a stage ran; a stage that ran again undisturbed clears its own."""
-        lines = self._tags.get(TAINTED_TAG, "").splitlines()
-        for event in events:
-            lines = [line for line in lines if not line.startswith(f"{event['stage']}: ")]
-            if event["changed"]:
-                lines.append(f"{event['stage']}: {', '.join(event['changed'])}")
-        if lines:
-            self._set_tags({TAINTED_TAG: "\n".join(lines)})
-        elif TAINTED_TAG in self._tags:
-            self._client.delete_tag(self._run_id, TAINTED_TAG)
-            del self._tags[TAINTED_TAG]
 
     def _send_model(self, events: list[dict[str, Any]]) -> bool:
         """Log the model; where another run has it, that one is kept and gets all that is here.

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.files import main_checkout
-from nomosaurus.tracking import lineage
+from nomosaurus.tracking.lock import commit_of_model
 from nomosaurus.tracking.views import experiment_note, experiment_tags
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ CROSSVALIDATION = "nomosaurus-crossvalidation"
 KEY_TAG = "training"  # of what the training follows from, and where; finds an unfinished run
 MODEL_TAG = "model_sha256"
 MODEL_MD5_TAG = "model_md5"  # as in dvc.lock, which finds the run of a commit
-TAINTED_TAG = "tainted"
 NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
 SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -103,7 +102,7 @@ def with_commit(run: "Run") -> "Run":
     tags = run.data.tags
     if tags.get("git.dirty") != "true":
         return run
-    commit = lineage.commit_of_model(tags.get(MODEL_MD5_TAG, ""))
+    commit = commit_of_model(tags.get(MODEL_MD5_TAG, ""))
     if not commit:
         return run
     import mlflow

@@ -1,8 +1,5 @@
 """The pipeline in other checkouts of the same repository, and what came of it there."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,52 +13,17 @@ from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
 from nomosaurus.params import EvaluateParams
 from nomosaurus.tracking import lineage
+from nomosaurus.tracking.lock import MODEL_FILE, read_yaml, stale
+from nomosaurus.tracking.programs import run
 from nomosaurus.workflows import change
-from nomosaurus.workflows.lock import stale
 
 COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 """What git keeps of what the pipeline writes."""
-OUTPUTS = (*COMMITTED, lineage.MODEL_FILE, "data/prepared", "report.html")
+OUTPUTS = (*COMMITTED, MODEL_FILE, "data/prepared", "report.html")
 """All of it."""
 
 NO_COMMIT = "0" * 40
 """As git writes it."""
-
-
-def run(
-    *command: str,
-    folder: Path = Path(),
-    environment: Mapping[str, str] | None = None,
-    show: bool = False,
-) -> str:
-    """Run a command, with this Python's programs before others; returns what it printed.
-
-    Args:
-        command: The program and its arguments.
-        folder: Where.
-        environment: Variables besides those of this process.
-        show: Whether its lines are to be seen as they come; then nothing is returned.
-
-    Raises:
-        PipelineError: If it fails, with the last line that it said.
-    """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PATH": path, **(environment or {})},
-        stdout=None if show else subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    said = result.stdout or ""
-    if result.returncode:
-        last = "see above" if show else (said.strip().splitlines() or ["it said nothing"])[-1]
-        raise PipelineError(f"{' '.join(command)} failed in {folder.resolve()}: {last}")
-    return said
 
 
 def pull() -> str:
@@ -138,9 +100,9 @@ def side(folder: Path) -> change.Side:
     commit = lineage.git("-C", str(folder), "rev-parse", "HEAD")
     if not commit:
         raise PipelineError(f"{folder} is not a git checkout with a commit")
-    model = folder / lineage.MODEL_FILE
+    model = folder / MODEL_FILE
     details = _read(folder / "metrics/evaluate_details.json").get("figures", {})
-    params = lineage.read_yaml((folder / "params.yaml").read_text("utf-8"))
+    params = read_yaml((folder / "params.yaml").read_text("utf-8"))
     samples = folder / "samples/names.csv"
     curve = folder / "plots/learning_curve.csv"
     return change.Side(
@@ -187,13 +149,13 @@ def changed(before: Path, after: Path, params: EvaluateParams, seed: int) -> cha
 def _paired(
     before: Path, after: Path, params: EvaluateParams, seed: int
 ) -> tuple[change.Paired | None, str]:
-    if not (before / lineage.MODEL_FILE).is_file():
+    if not (before / MODEL_FILE).is_file():
         return None, "no model"
     try:
-        old = load_model(before / lineage.MODEL_FILE)
+        old = load_model(before / MODEL_FILE)
     except ModelFileError:
         return None, "format"
-    new = load_model(after / lineage.MODEL_FILE)
+    new = load_model(after / MODEL_FILE)
     try:
         prepared = after / "data/prepared"
         test, vocabulary = load_split(prepared, "test"), load_vocabulary(prepared)

@@ -9,11 +9,10 @@ import argparse
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from nomosaurus.errors import NomosaurusError, one_line_errors
+from nomosaurus.errors import NomosaurusError, PipelineError, one_line_errors
+from nomosaurus.tracking.programs import run
 from nomosaurus.workflows.change import ChangeError, from_json
 
 MARK = "<!-- nomosaurus: what the change did -->"
@@ -24,7 +23,7 @@ BRANCH = re.compile(r"retrain-[0-9a-f]{12}")
 
 
 class GitHubError(NomosaurusError):
-    """GitHub or git refuses, or what is to be written is not what it must be."""
+    """What is to be written to GitHub is not what it must be."""
 
 
 def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
@@ -40,7 +39,8 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
         run_url: The job's page.
 
     Raises:
-        GitHubError: If the folder does not hold that, or GitHub refuses.
+        GitHubError: If the folder does not hold that.
+        PipelineError: If GitHub refuses.
     """
     try:
         number = (folder / "pull_request").read_text("utf-8").strip()
@@ -51,12 +51,14 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
         raise GitHubError(f"{folder} holds no report on a pull request: {error}") from None
     if not re.fullmatch(r"[1-9][0-9]{0,9}", number):
         raise GitHubError(f"{folder / 'pull_request'} must hold a number, got {number[:40]!r}")
-    pull_request = json.loads(gh("api", f"repos/{repository}/pulls/{number}"))
+    pull_request = json.loads(run("gh", "api", f"repos/{repository}/pulls/{number}"))
     if pull_request["head"]["sha"] != commit:
         return f"pull request {number} has moved on, or is not the one of {commit[:7]}: no comment"
     body = f"{MARK}\n### What this change does to the names\n\n{change.as_markdown()}"
     body += f"\n[The job]({run_url}) has the pages, and the models, as artifacts.\n"
-    pages = gh("api", f"repos/{repository}/issues/{number}/comments", "--paginate", "--slurp")
+    pages = run(
+        "gh", "api", f"repos/{repository}/issues/{number}/comments", "--paginate", "--slurp"
+    )
     mine = [
         found["id"]
         for page in json.loads(pages)
@@ -67,7 +69,9 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
     method = "POST"
     if mine:
         where, method = f"repos/{repository}/issues/comments/{mine[0]}", "PATCH"
-    gh("api", where, "--method", method, "--input", "-", say=json.dumps({"body": cut(body)}))
+    run(
+        "gh", "api", where, "--method", method, "--input", "-", text=json.dumps({"body": cut(body)})
+    )
     return f"pull request {number}: comment {'written anew' if mine else 'written'}"
 
 
@@ -80,7 +84,8 @@ def propose(folder: Path, repository: str, base: str) -> str:
         base: The branch to merge into.
 
     Raises:
-        GitHubError: If there is nothing to propose, or git or GitHub refuses.
+        GitHubError: If there is nothing to propose.
+        PipelineError: If git or GitHub refuses.
     """
     try:
         wanted = json.loads((folder / "pull_request.json").read_text("utf-8"))
@@ -90,19 +95,21 @@ def propose(folder: Path, repository: str, base: str) -> str:
         raise GitHubError(f"{folder} holds no pull request: {error}") from None
     if not isinstance(branch, str) or not BRANCH.fullmatch(branch):
         raise GitHubError(f"{folder}: the branch must match {BRANCH.pattern}, got {branch!r}")
-    listed = call("git", "ls-remote", "--heads", "origin", f"refs/heads/{branch}")
+    listed = run("git", "ls-remote", "--heads", "origin", f"refs/heads/{branch}")
     if not listed.strip():
-        call("git", "fetch", str((folder / "commits.bundle").resolve()), f"{branch}:{branch}")
-        call("git", "push", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
+        run("git", "fetch", str((folder / "commits.bundle").resolve()), f"{branch}:{branch}")
+        run("git", "push", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
     filters = ("--head", branch, "--base", base, "--state", "all", "--json", "url")
-    known = json.loads(gh("pr", "list", "--repo", repository, *filters) or "[]")
+    known = json.loads(run("gh", "pr", "list", "--repo", repository, *filters) or "[]")
     if known:
         return f"This model was proposed before: {known[0]['url']}\n"
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     try:
         where = ("--repo", repository, "--base", base, "--head", branch)
-        url = gh("pr", "create", *where, "--title", str(title), "--body-file", "-", say=cut(body))
-    except GitHubError as error:
+        url = run(
+            "gh", "pr", "create", *where, "--title", str(title), "--body-file", "-", text=cut(body)
+        )
+    except PipelineError as error:
         return (
             f"The branch `{branch}` is pushed, but opening the pull request was refused ({error}). "
             "In the settings, under Actions, General, a box lets workflows open them. Or open it "
@@ -116,30 +123,6 @@ def cut(body: str) -> str:
     if len(body) <= MOST_CHARACTERS:
         return body
     return body[:MOST_CHARACTERS].rpartition("\n")[0] + "\n\nCut here; the artifact has it all.\n"
-
-
-def gh(*arguments: str, say: str | None = None) -> str:
-    """What GitHub's command line answers.
-
-    Raises:
-        GitHubError: If it fails.
-    """
-    return call("gh", *arguments, say=say)
-
-
-def call(*command: str, say: str | None = None) -> str:
-    """What a command prints, given `say` on standard input.
-
-    Raises:
-        GitHubError: If it fails, with what it said last.
-    """
-    result = subprocess.run(
-        command, input=say, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    if result.returncode:
-        said = (result.stderr or result.stdout).strip().splitlines() or ["it said nothing"]
-        raise GitHubError(f"{' '.join(command[:3])} failed: {said[-1]}")
-    return result.stdout
 
 
 def main() -> None:
@@ -164,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

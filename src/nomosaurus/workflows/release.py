@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nomosaurus import __version__
 from nomosaurus.errors import ArtifactError
@@ -11,17 +10,8 @@ from nomosaurus.files import read_json, read_name_table, read_output, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.card import Origin, build_card, build_notes
-from nomosaurus.tracking.lineage import (
-    MODEL_FILE,
-    changes,
-    dvc_md5,
-    hashes,
-    head,
-    locked_stages,
-    model_at,
-    param_value,
-)
-from nomosaurus.workflows.lock import outputs
+from nomosaurus.tracking.lineage import changes, head
+from nomosaurus.tracking.lock import MODEL_FILE, hashes, locked_stages, model_at, stale
 
 MADE_BY = {
     MODEL_FILE: "train",
@@ -52,9 +42,8 @@ def write_release(folder: Path, repository: str) -> list[Path]:
     """
     contents = {path: read_output(Path(path), stage) for path, stage in MADE_BY.items()}
     params = load_params(Path("params.yaml"))
-    stages = locked_stages()
-    if problem := why_not(stages, params.model_dump()):
-        raise ArtifactError(f'{problem}; run "make repro"')
+    if found := stale(cached_too=True):
+        raise ArtifactError(f'dvc.lock is not true of what lies here: {found[0]}; run "make repro"')
     commit = head()
     if not commit or changes():
         raise ArtifactError(
@@ -77,7 +66,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         commit=commit,
         committed_md5=model_at(commit),
         lock_sha256=hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest(),
-        list_md5=dvc_md5(Path(params.data.path)),
+        list_md5=hashes(locked_stages()["prepare"]["deps"])[params.data.path],
     )
     card = build_card(
         load_model(MODEL_FILE),
@@ -109,30 +98,3 @@ def checksums(contents: Mapping[str, bytes]) -> str:
     return "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
     )
-
-
-def why_not(stages: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """Why the outputs here are not what dvc.lock says that this checkout gave; empty if they are.
-
-    Args:
-        stages: Those of dvc.lock.
-        params: The whole of params.yaml.
-    """
-    made = outputs(stages)
-    for path, stage in MADE_BY.items():
-        if path not in made:
-            return f"dvc.lock does not have {path}, which the stage {stage} writes"
-        if dvc_md5(Path(path)) != made[path]:
-            return f"{path} is not the one that dvc.lock describes"
-    for stage, locked in stages.items():
-        for path, md5 in hashes(locked.get("deps", [])).items():
-            if path in made:
-                if md5 != made[path]:
-                    return f"dvc.lock has what {stage} made of another {path}"
-            elif dvc_md5(Path(path)) != md5:
-                return f"{path} has changed since {stage} ran"
-        for file in locked.get("params", {}).values():
-            for key, value in file.items():
-                if param_value(params, key) != value:
-                    return f"{key} in params.yaml has changed since {stage} ran"
-    return ""

@@ -20,10 +20,11 @@ from nomosaurus.params import Params, load_params, parse_params
 from nomosaurus.serving import registry
 from nomosaurus.serving.promotion import Verdict
 from nomosaurus.tracking import lineage
+from nomosaurus.tracking.lock import MODEL_FILE, stale
+from nomosaurus.tracking.programs import run
 from nomosaurus.tracking.store import failures_in_one_line, is_local, open_store
 from nomosaurus.workflows.change import Change
-from nomosaurus.workflows.checkouts import COMMITTED, changed, run, run_elsewhere
-from nomosaurus.workflows.lock import stale
+from nomosaurus.workflows.checkouts import COMMITTED, changed, run_elsewhere
 
 PARAMS = Path("params.yaml")
 LOG = Path("promotions.jsonl")
@@ -174,7 +175,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
         raise PipelineError(f"dvc.lock is stale after dvc repro: {still[0]}")
     run("nomosaurus", "backfill", show=True)  # where DVC's cache had the model, no stage made a run
     verdict = registry.promote(
-        Path(lineage.MODEL_FILE),
+        Path(MODEL_FILE),
         Path("data/prepared"),
         params,
         LOG,
@@ -205,7 +206,7 @@ def _find_champion(params: Params, base: str) -> str:
             return ""
         run("nomosaurus", "backfill", folder=BEFORE, environment=store, show=True)
         verdict = registry.promote(
-            BEFORE / lineage.MODEL_FILE, BEFORE / "data/prepared", params, BEFORE / LOG
+            BEFORE / MODEL_FILE, BEFORE / "data/prepared", params, BEFORE / LOG
         )
     except NomosaurusError as error:
         return str(error)

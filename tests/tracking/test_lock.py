@@ -1,4 +1,12 @@
-from nomosaurus.workflows.lock import changed
+import json
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, git
+
+from nomosaurus.tracking import lock
+from nomosaurus.tracking.lineage import file_md5, head
+from nomosaurus.tracking.lock import MODEL_FILE, changed, hashes, locked_stages, model_at
 
 STAGES = {
     "prepare": {
@@ -75,3 +83,69 @@ def test_a_lock_of_which_only_the_first_stage_was_run_again_is_stale():
     status = {"train": [{"changed deps": {"data/prepared": "deleted"}}]}
     (line,) = changed(status, stages, {}, IN_GIT)
     assert line.startswith("train: data/prepared is not the one")
+
+
+def test_what_the_cache_keeps_must_be_here_only_where_that_is_asked():
+    status = {"train": [{"changed outs": {"models/m": "modified"}}]}
+    assert changed(status, STAGES, {}, IN_GIT) == []
+    assert changed(status, STAGES, {}, IN_GIT | {"models/m"}) == ["train: models/m modified"]
+
+
+def test_an_output_that_is_as_the_lock_says_may_be_missing_from_the_cache():
+    status = {"train": [{"changed outs": {"models/m": "not in cache"}}]}
+    assert changed(status, STAGES, {}, IN_GIT | {"models/m"}) == []
+
+
+def test_hashes_are_those_that_dvc_writes():
+    # Worked by DVC itself, in the lock of this checkout; data/dinosaurs.csv is its first input.
+    locked = hashes(locked_stages(folder=REPOSITORY)["prepare"]["deps"])
+    path = "data/dinosaurs.csv"
+    assert file_md5(REPOSITORY / path) == locked[path]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A git checkout whose second commit has a lock that names the model `abc`."""
+    monkeypatch.chdir(tmp_path)
+    Path("code.py").write_text("one\n")
+    Path("metrics").mkdir()
+    Path("metrics/train.json").write_text("{}")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "code")
+    outs = [{"path": MODEL_FILE, "md5": "abc"}]
+    Path("dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "lock")
+    monkeypatch.setattr(lock, "stale", lambda: [])
+    return tmp_path
+
+
+def test_the_model_of_a_commit_is_the_one_its_lock_names(checkout):
+    assert model_at("HEAD") == "abc"
+    assert model_at("HEAD~1") == ""
+
+
+def test_a_commit_vouches_for_the_model_that_its_lock_names(checkout):
+    assert lock.commit_of_model("abc") == head() != ""
+    assert lock.commit_of_model("abd") == lock.commit_of_model("") == ""
+
+
+def test_a_changed_output_leaves_the_commit_to_vouch_and_changed_code_does_not(checkout):
+    Path("metrics/train.json").write_text('{"other": 1}')
+    assert lock.commit_of_model("abc")
+    Path("code.py").write_text("two\n")
+    assert lock.commit_of_model("abc") == ""
+
+
+def test_a_commit_whose_lock_is_stale_vouches_for_nothing(checkout, monkeypatch):
+    monkeypatch.setattr(lock, "stale", lambda: ["train: code.py modified"])
+    assert lock.commit_of_model("abc") == ""
+
+
+def test_outside_of_a_checkout_there_is_no_stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert locked_stages() == locked_stages("HEAD") == {}
+    Path("dvc.lock").write_text("stages: [1, 2]")
+    assert locked_stages() == {}

@@ -1,0 +1,24 @@
+"""Stage `track`: the model's MLflow run gets all that the other stages wrote."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
+
+import typer
+
+from nomosaurus.errors import one_line_errors
+from nomosaurus.files import write_text
+from nomosaurus.tracking.lineage import Origin, file_sha256
+from nomosaurus.tracking.run import log_outputs
+
+
+@one_line_errors()
+def main(model: Path, receipt: Path) -> None:
+    """Send the outputs that dvc.lock names; the receipt says for which model that was done."""
+    log_outputs(Path(), Origin.of_checkout())
+    write_text(receipt, f"{file_sha256(model)}\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,61 @@
+"""Runs other programs: git, DVC and `gh`. It needs nothing but Python."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from nomosaurus.errors import PipelineError
+
+
+def run(
+    *command: str,
+    folder: Path = Path(),
+    environment: Mapping[str, str] | None = None,
+    text: str | None = None,
+    show: bool = False,
+    seconds: float | None = None,
+) -> str:
+    """Run a command, with this Python's programs before others; returns its standard output.
+
+    Args:
+        command: The program and its arguments.
+        folder: Where.
+        environment: Variables besides those of this process.
+        text: What it reads on standard input.
+        show: Whether its lines are seen as they come; then nothing is returned.
+        seconds: How long it may take.
+
+    Raises:
+        PipelineError: If it cannot be started, fails or takes too long, with its own reason.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    pipe = None if show else subprocess.PIPE
+    try:
+        result = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PATH": path, **(environment or {})},
+            input=text,
+            stdout=pipe,
+            stderr=pipe,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=seconds,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PipelineError(f"{command[0]} failed: {error}") from None
+    if result.returncode:
+        why = "see above" if show else _reason(result.stderr or result.stdout)
+        shown = " ".join(command[:4])
+        raise PipelineError(f"{shown} failed in {folder.resolve()}: {why}")
+    return result.stdout or ""
+
+
+def _reason(said: str) -> str:
+    """The line that names the error; a program's last line is often an offer to help."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    named = [line for line in lines if line.lower().startswith(("error", "fatal"))]
+    return (named or lines[-1:] or ["it said nothing"])[0]
