@@ -25,12 +25,12 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     data = load_params(params).data
     corpus = build_corpus(data)
     vocabulary = Vocabulary.from_names(corpus.train, corpus.categories)
-    sides = (
+    train, validation, test = (
         EncodedNames.from_names(names, vocabulary, corpus.categories)
         for names in (corpus.train, corpus.validation, corpus.test)
     )
     known_hashes = name_hashes(corpus.names(), data.split_key)
-    save_prepared(prepared, Prepared(vocabulary, *sides, known_hashes))
+    save_prepared(prepared, Prepared(vocabulary, train, validation, test, known_hashes))
     write_json(metrics, corpus.report(vocabulary))
 
 

@@ -21,7 +21,7 @@ def main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file beside `path`, then rename it to `path`.
 
     If `write` fails, or the process is killed, what stood at `path` still stands.

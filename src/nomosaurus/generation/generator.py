@@ -76,7 +76,7 @@ class NameGenerator:
         while tally.kept < count:
             taken_out = []
             for sample in drawer.draw():
-                name = valid_name(self.model, sample)
+                name = self.model.vocabulary.decode(sample.ids)
                 reason = self._reason_against(sample, name, request, wording, seen)
                 tally.drawn += 1
                 if request.unique or reason == "listed":
@@ -115,7 +115,7 @@ class NameGenerator:
     def _reason_against(
         self,
         sample: Sample,
-        name: str | None,
+        name: str,
         request: Request,
         wording: Wording,
         seen: Container[str],
@@ -125,7 +125,7 @@ class NameGenerator:
             return "too_long"
         if len(sample.ids) < request.min_length:
             return "too_short"
-        if name is None:
+        if valid_name(self.model, sample) is None:
             return "malformed"
         if request.new and self.model.knows(name):
             return "listed"

@@ -93,7 +93,7 @@ class Trie:
             keys_of.append(keys)
             probability_of.append(probabilities[place[first]])
             ends_of.append(sizes[going[first]] == depth + 1)
-        taken = np.zeros(1)
+        taken: np.ndarray = np.zeros(1)
         self._levels: list[Level] = []
         for depth in reversed(range(len(keys_of))):
             num_nodes = len(keys_of[depth])

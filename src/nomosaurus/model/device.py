@@ -39,5 +39,6 @@ def make_repeatable(num_threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory before it is written. Filling it all the same, which comes with
-    # the line above, takes a sixth of the time with a vocabulary of thousands.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # the line above, takes a sixth of the time with a vocabulary of thousands. (The attribute is
+    # a property of the module's own class, which mypy does not see.)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

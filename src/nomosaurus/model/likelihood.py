@@ -32,10 +32,10 @@ def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarra
         known = batch.targets < network.vocab_size  # (B, T)
         targets = batch.targets.where(known, 0).unsqueeze(2)  # (B, T, 1)
         chosen = torch.log_softmax(logits, dim=-1).gather(2, targets).squeeze(2)  # (B, T)
-        chosen = chosen.where(known, 0).cpu().double().numpy()
+        of_batch = chosen.where(known, 0).cpu().double().numpy()  # (B, T)
         mask = batch.mask.cpu().numpy()
         place = starts[rows][:, None] + np.arange(mask.shape[1])  # (B, T)
-        log_probs[place[mask]] = chosen[mask]
+        log_probs[place[mask]] = of_batch[mask]
     return log_probs
 
 

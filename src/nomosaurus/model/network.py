@@ -17,7 +17,7 @@ category's one-hot vector, all zeros if it is not known.
 # B batch, T time steps, V vocabulary, C categories, H hidden, G gates of the cell
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -107,15 +107,17 @@ class RecurrentNetwork(nn.Module):
             known, is a one-hot row of zeros.
     """
 
+    layers: Sequence[Layer]  # a ModuleList, whose type does not say of what
+
     def __init__(self, params: ModelRecipe, vocab_size: int, num_categories: int = 0) -> None:
         super().__init__()
         self.params = params
         self.vocab_size = vocab_size
         self.num_categories = num_categories
         cell, hidden_size = params.cell, params.hidden_size
-        self.layers = nn.ModuleList([Layer(cell, vocab_size, hidden_size, num_categories)])
-        for _ in range(params.num_layers - 1):
-            self.layers.append(Layer(cell, hidden_size, hidden_size))
+        layers = [Layer(cell, vocab_size, hidden_size, num_categories)]
+        layers += [Layer(cell, hidden_size, hidden_size) for _ in range(params.num_layers - 1)]
+        self.add_module("layers", nn.ModuleList(layers))
         self.W_ya = nn.Parameter(torch.empty(vocab_size, params.hidden_size))
         self.b_y = nn.Parameter(torch.zeros(vocab_size))
 
@@ -187,7 +189,7 @@ class RecurrentNetwork(nn.Module):
         Returns:
             The logits of y_t, shape (B, V), and the new state, shape (L, S, B, H).
         """
-        states = []
+        states: list[Tensor] = []
         projected = self._project(ids, categories)  # (B, G * H)
         for i, layer in enumerate(self.layers):
             if i > 0:

@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import regex
 
 BOUNDARY_ID = 0
 """The id that starts and ends every name."""
+
+Counts = TypeVar("Counts", float, np.ndarray)
+"""Of one name or event, or an array: of each of several."""
 
 
 def characters(name: str) -> list[str]:
@@ -96,20 +100,20 @@ class Vocabulary:
 
     def encode_categories(self, categories: Iterable[str | None]) -> np.ndarray:
         """Ids of the categories of names, shape (N,), of the smallest unsigned type; None is C."""
-        known = {category: i for i, category in enumerate(self.categories)}
+        known: dict[str | None, int] = {c: i for i, c in enumerate(self.categories)}
         unknown = self.num_categories
         ids = [known.get(category, unknown) for category in categories]
         return np.array(ids, dtype=np.min_scalar_type(unknown))
 
-    def unknown_nats(self, known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    def unknown_nats(self, known: Counts, unknown: Counts) -> Counts:
         """What the unknown event adds to the negative log-likelihood of names, in nats.
 
         At each step it has the probability `unknown_mass`, and what a network or an
         n-gram predicts shares the rest, so that all of it still sums to 1.
 
         Args:
-            known: Scored characters and ends of each name that are known, shape (N,).
-            unknown: Unknown characters of each name, shape (N,).
+            known: Scored characters and ends that are known.
+            unknown: Unknown characters.
         """
         return -(known * math.log1p(-self.unknown_mass) + unknown * math.log(self.unknown_mass))
 

@@ -52,7 +52,7 @@ class Checkpoints:
             stage: The stage that trains.
             tasks: What its networks follow from.
         """
-        self._made_from = {
+        self._made_from: dict[str, Any] = {
             "stage": stage,
             "params": _flat_params(tasks),
             "data": _data_hash(tasks),
@@ -157,7 +157,7 @@ def _data_hash(tasks: Sequence[Task]) -> str:
         for names in (task.train, task.validation):
             for array in (names.ids, names.offsets, names.categories):
                 digest.update(f"{array.dtype} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

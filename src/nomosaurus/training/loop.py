@@ -100,6 +100,12 @@ def learning_curve(histories: list[list[Epoch]]) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby("epoch").mean().round(4).reset_index()
 
 
+class _Averaged(AveragedModel):
+    """Knows that it averages a network's weights."""
+
+    module: RecurrentNetwork
+
+
 class _State:
     """What changes while a network trains."""
 
@@ -109,7 +115,7 @@ class _State:
         self.network = RecurrentNetwork(task.model_params, task.vocab_size, task.num_categories)
         self.network.initialise(self.generator)
         self.network.to(task.device)
-        self.averaged = AveragedModel(
+        self.averaged = _Averaged(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(params.average_decay)
         )
         self.optimiser = torch.optim.AdamW(

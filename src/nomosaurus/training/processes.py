@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ from nomosaurus.training.checkpoint import load_snapshot, save_snapshot
 from nomosaurus.training.loop import Task, Training, Watcher, train_network
 
 SECONDS_BETWEEN_REPORTS = 0.5
+
+Report = tuple[str, int, Any]
+"""The name of a method of `Watcher`, and what to call it with."""
+
+Outcome = tuple[dict[str, np.ndarray], list[Epoch], float]
+"""A `Training`, but for the network its weights alone: what one process hands to another."""
+
+_reports: SimpleQueue[Report]
+"""Where a process that trains says how it goes; set where it starts."""
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -162,20 +172,21 @@ def _ctrl_c_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _start_worker(num_threads: int, reports: SimpleQueue) -> None:
+def _start_worker(num_threads: int, reports: SimpleQueue[Report]) -> None:
     global _reports
     _reports = reports
-    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     make_repeatable(num_threads)
 
 
-def _end_with_the_first_process() -> None:
+def _end_with(parent: BaseProcess) -> None:
     """Where that is killed, nobody waits for the outcome, and the pool would never end."""
-    multiprocessing.parent_process().join()
+    parent.join()
     os._exit(1)
 
 
-def _train_apart(number: int, task: Task, file: Path | None) -> tuple:
+def _train_apart(number: int, task: Task, file: Path | None) -> Outcome:
     last = time.monotonic()
 
     def report(kind: str, number: int, value: Any) -> None:
@@ -192,7 +203,9 @@ def _train_apart(number: int, task: Task, file: Path | None) -> tuple:
 
 
 def _pass_on(
-    futures: list[Future], reports: SimpleQueue, report: Callable[[str, int, Any], None]
+    futures: list[Future[Outcome]],
+    reports: SimpleQueue[Report],
+    report: Callable[[str, int, Any], None],
 ) -> None:
     """Hand on the workers' reports until all are done; raise what one of them raised."""
     running = set(futures)
