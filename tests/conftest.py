@@ -159,9 +159,9 @@ def in_numpy(
                 r, z = sigmoid(rx + ra), sigmoid(zx + za)
                 a[i] = (1 - z) * np.tanh(nx + r * na) + z * a[i]
             else:
-                admit, forget, g, show = np.split(W_aa @ a[i] + from_input, 4)
-                c[i] = sigmoid(forget) * c[i] + sigmoid(admit) * np.tanh(g)
-                a[i] = sigmoid(show) * np.tanh(c[i])
+                input_, forget, cell, output = np.split(W_aa @ a[i] + from_input, 4)
+                c[i] = sigmoid(forget) * c[i] + sigmoid(input_) * np.tanh(cell)
+                a[i] = sigmoid(output) * np.tanh(c[i])
             x = a[i]
         logits = weights["W_ya"] @ x + weights["b_y"]
         e = np.exp(logits - logits.max())

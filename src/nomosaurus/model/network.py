@@ -47,6 +47,9 @@ class DropoutMasks(NamedTuple):
 class Layer(nn.Module):
     """One recurrent layer's parameters, named and shaped as in the article.
 
+    The gates' rows lie one below the other: reset, update and new of a `gru`; input, forget, cell
+    and output of an `lstm`.
+
     Attributes:
         W_ax: From the input, shape (G * H, V) in the first layer, (G * H, H) above.
         W_aa: From the previous activation, shape (G * H, H).
@@ -87,12 +90,12 @@ class Layer(nn.Module):
             reset_a, update_a, new_a = recurrent.chunk(3, dim=1)  # each (B, H)
             reset = torch.sigmoid(reset_x + reset_a)
             update = torch.sigmoid(update_x + update_a)
-            candidate = torch.tanh(new_x + reset * new_a)
-            return torch.lerp(candidate, previous, update).unsqueeze(0)  # (1, B, H)
+            new = torch.tanh(new_x + reset * new_a)
+            return torch.lerp(new, previous, update).unsqueeze(0)  # (1, B, H)
         gates = torch.addmm(projected, remembered, self.W_aa.t())  # (B, 4 * H)
-        admit, forget, candidate, show = gates.chunk(4, dim=1)  # each (B, H)
-        memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(admit) * torch.tanh(candidate)
-        activation = torch.sigmoid(show) * torch.tanh(memory)
+        input_, forget, cell, output = gates.chunk(4, dim=1)  # each (B, H)
+        memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(input_) * torch.tanh(cell)
+        activation = torch.sigmoid(output) * torch.tanh(memory)
         return torch.stack((activation, memory))  # (2, B, H)
 
 
