@@ -40,7 +40,7 @@ class Project:
             tools=(self.stub,),
             extra_env={
                 # These tests are among those that CI runs, so one quick file stands for all.
-                "PYTEST_ADDOPTS": "tests/test_vocabulary.py",
+                "PYTEST_ADDOPTS": "tests/names/test_vocabulary.py",
                 "npm_config_cache": str(Path.home() / ".npm"),
                 "npm_config_prefer_offline": "true",
             },

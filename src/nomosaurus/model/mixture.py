@@ -1,6 +1,6 @@
 """The distribution that is evaluated, sampled and scored: networks mixed with an n-gram.
 
-    p(x) ∝ p_ngram(x)^w  (product over the K networks of p_network(x)^(1/K))^(1 - w)
+    p(x) ∝ p_ngram(x)^w  (product over the M networks of p_network(x)^(1/M))^(1 - w)
 
 at every step: log-linear interpolation (Klakow 1998), with weights that sum to 1. Networks
 that start from different random draws err differently, and an n-gram errs differently from
@@ -13,7 +13,8 @@ category's share of the training names; step by step as well as in one sum.
 """
 
 # B batch, V vocabulary, P events of all names, E events at one step of a batch,
-# K order of the n-gram, L layers, S parts of the state, H hidden, N names, C categories
+# K order of the n-gram, M networks, L layers, S parts of the state, H hidden, N names,
+# C categories
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""A trained model: networks and n-gram with their vocabulary and the list they learnt."""
+"""A trained model: networks and n-gram, their vocabulary, list and losses; it scores names."""
 
 # N names, P events of all names (letters and ends, name after name)
 

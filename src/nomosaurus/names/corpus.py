@@ -1,4 +1,4 @@
-"""Names in: read, normalise, merge duplicates, split, and account for every row."""
+"""A list becomes a corpus: normalised, duplicates merged, split, every row accounted for."""
 
 import hashlib
 import unicodedata

@@ -1,4 +1,4 @@
-"""The prepared split on disk, and batches of it by length."""
+"""Names as ids: encoded, on disk as `prepare` leaves them, and in batches by length."""
 
 # N names, B batch, T time steps (longest name of the batch + boundary), V vocabulary,
 # C categories
