@@ -188,7 +188,7 @@ def test_every_figure_stands_with_its_interval():
         ({"uniqueness_at_10k": figure(0.9)}, "repeat an earlier one", "10.0 % of 10,000 valid"),
         (
             {"length_wasserstein": figure(0.8, 0.5, 1.2, 0.4)},
-            "further from the list in length than real names are",
+            "Distance in length: names that it draws are further from the list than real names are",
             "0.800 (0.500 to 1.200) against 0.400",
         ),
     ],
@@ -234,8 +234,8 @@ def test_the_two_lines_that_verify_name_the_repository(write):
 
 def test_the_notes_have_the_headline_figures_and_ten_names():
     said = notes([f"name{i}" for i in range(20)])
-    assert "| perplexity of this model | 8.000 | 7.000 to 9.000 |" in said
-    assert "| probability that a drawn name is no training name | 0.975 | exact |" in said
+    assert "| Perplexity | 8.000 | 7.000 to 9.000 |" in said
+    assert "| New, share of draws | 0.975 | exact |" in said
     assert re.findall(r"^- `(\w+)`$", said, re.MULTILINE) == [f"name{i}" for i in range(10)]
     assert hashlib.sha256(FILE).hexdigest() in said
 

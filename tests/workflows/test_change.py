@@ -70,8 +70,8 @@ def test_why_two_models_were_not_compared_is_said():
 
 def test_intervals_that_do_not_touch_are_apart_and_others_overlap():
     rows = {line.split(" | ")[0]: line for line in change().as_markdown().splitlines()}
-    assert rows["| perplexity"].endswith("| -2.0000, **apart** |")
-    assert rows["| novelty"].endswith("| +0.0500 |")
+    assert rows["| Perplexity"].endswith("| -2.0000, **apart** |")
+    assert rows["| New, share of draws"].endswith("| +0.0500 |")
     wide = dataclasses.replace(AFTER, figures={"perplexity": Figure(5.5, 4.0, 6.0)})
     assert "-0.5000, overlap" in Change(BEFORE, wide).as_markdown()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.evaluation.figures import CATALOGUE
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import EvaluateParams, SampleParams
 from nomosaurus.report.page import counted, figure_groups, verdict
@@ -23,12 +24,7 @@ NAMES_SHOWN = 10
 
 CHARACTERS_SHOWN = 60
 
-RESEMBLANCES = {
-    "js_1gram": "in single characters",
-    "js_2gram": "in pairs of characters",
-    "js_3gram": "in triples of characters",
-    "length_wasserstein": "in length",
-}
+RESEMBLANCES = ("js_1gram", "js_2gram", "js_3gram", "length_wasserstein")
 
 
 @dataclass(frozen=True)
@@ -182,16 +178,11 @@ def build_notes(
     """
     figures = _figures(details)
     claim, facts = verdict(figures, prepared["names_test"])
-    rows = {
-        "perplexity of this model": "perplexity",
-        "perplexity of its networks without the n-gram": "network_perplexity",
-        "perplexity of the n-gram alone": "baseline_perplexity",
-    }
     table = ["| | value | 95 % interval |", "|---|---|---|"]
-    for title, key in rows.items():
-        table.append(f"| {title} | {_value(figures[key])} | {_interval(figures[key])} |")
-    novelty = _value(figures["novelty"])
-    table.append(f"| probability that a drawn name is no training name | {novelty} | exact |")
+    for key in ("perplexity", "network_perplexity", "baseline_perplexity"):
+        figure = figures[key]
+        table.append(f"| {CATALOGUE[key].label} | {_value(figure)} | {_interval(figure)} |")
+    table.append(f"| {CATALOGUE['novelty'].label} | {_value(figures['novelty'])} | exact |")
     parts = [
         f"**{claim}** {facts}",
         "\n".join(table),
@@ -341,15 +332,16 @@ def _training(model: TrainedModel, trained: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tables(figures: Mapping[str, Estimate]) -> Iterator[str]:
-    for title, rows in figure_groups(figures):
+    for group, rows in figure_groups(figures):
         lines = ["| figure | value | 95 % interval | beside it | what to read from it |"]
         lines.append("|---|---|---|---|---|")
         for row in rows:
-            what = f"**{row['title']}.** {row['meaning']}" if row["meaning"] else row["title"]
+            title, definition = row["what"].title, row["what"].definition
+            what = f"**{title}.** {definition}" if definition else title
             beside = "" if row["beside"] is None else f"{row['beside']} ({row['beside_label']})"
             cells = (what, row["value"], row["interval"], beside, row["reading"])
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        yield f"### {title}"
+        yield f"### {group}"
         yield "\n".join(lines)
 
 
@@ -394,12 +386,12 @@ def _limits(
             f"{_percent(1 - different.value)} of 10,000 valid draws repeat an earlier one; "
             "`--unique` leaves repetitions out"
         )
-    for key, what in RESEMBLANCES.items():
+    for key in RESEMBLANCES:
         figure = figures.get(key, none)
         if figure.floor is not None and figure.against(figure.floor) == "above":
             yield (
-                f"Names that it draws are further from the list {what} than real names are: "
-                f"{_value(figure)} ({_interval(figure)}) against {figure.floor:.3f}"
+                f"{CATALOGUE[key].title}: names that it draws are further from the list than real "
+                f"names are, {_value(figure)} ({_interval(figure)}) against {figure.floor:.3f}"
             )
     if prepared["unknown_test"]:
         yield (

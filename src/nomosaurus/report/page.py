@@ -20,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 
 from nomosaurus import __version__
 from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.evaluation.figures import CATALOGUE, Description
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import EvaluateParams, SampleParams
 
@@ -138,219 +139,69 @@ _GAP = {
 
 
 @dataclass(frozen=True)
-class Description:
-    """How a figure is told.
+class Telling:
+    """How a figure is told; what it is stands in the catalogue.
 
     Attributes:
-        title: Its name for people.
-        meaning: One line in plain words, with what it is a share or a mean of.
-        better: Which direction is good; empty where neither is.
         form: How its value is written.
         read: What to read from it, given the value beside it.
         beside: What that value is of: the n-gram, or what `Estimate.floor` says.
         of_ngram: Makes it from the n-gram's perplexity; without it, it is the floor.
     """
 
-    title: str
-    meaning: str
-    better: str
     form: Form
     read: Reading
     beside: str = ""
     of_ngram: Callable[[float], float] | None = None
 
 
-def _resemblance(what: str, form: Form, meaning: str) -> Description:
-    read = partial(_against_beside, _RESEMBLANCE)
-    return Description(what, meaning, "near the held-out names’", form, read, "held-out names")
-
-
-def _ngram_distance(pieces: str, meaning: str) -> Description:
-    return _resemblance(f"Distance in {pieces}", partial(_decimals, 3), meaning)
-
-
-def _recall(draws: str) -> Description:
-    return Description(
-        f"Recall in {draws} draws",
-        f"Share of the held-out names that {draws} draws are expected to hold; exact, not sampled.",
-        "higher",
-        _percent,
-        _one_in,
-    )
-
-
-def _uniqueness(k: int) -> Description:
-    return Description(
-        f"Different among {k:,}",
-        f"Different names among the first {k:,} valid draws.",
-        "higher",
-        _percent,
-        partial(_repeats, k),
-    )
-
-
 _TWO, _THREE = partial(_decimals, 2), partial(_decimals, 3)
 
-DESCRIPTIONS = {
+
+def _resemblance(form: Form) -> Telling:
+    return Telling(form, partial(_against_beside, _RESEMBLANCE), "held-out names")
+
+
+def _difference(words: Mapping[str, str]) -> Telling:
+    return Telling(_THREE, partial(_against_0, words))
+
+
+GROUPS = {
     "How well it predicts names it never saw": {
-        "bits_per_char": Description(
-            "Bits per character",
-            "What a held-out name costs, its end counted as a character; a toss of a fair coin "
-            "is one bit.",
-            "lower",
-            _TWO,
-            _share_saved,
-            "n-gram",
-            log2,
-        ),
-        "perplexity": Description(
-            "Perplexity",
-            "The same as a number of choices: it is as unsure of the next character as among so "
-            "many equally likely ones.",
-            "lower",
-            _TWO,
-            _share_saved,
-            "n-gram",
-            float,
-        ),
-        "nats_per_char": Description(
-            "Nats per character",
-            "The same in nats, 0.693 to the bit: the unit of the gains below.",
-            "lower",
-            _THREE,
-            _share_saved,
-            "n-gram",
-            log,
-        ),
-        "gain_nats": Description(
-            "Gain over the n-gram",
-            "Nats per character that the model saves against the n-gram, on the same names.",
-            "higher",
-            _THREE,
-            partial(_against_0, _GAIN),
-        ),
-        "network_perplexity": Description(
-            "Perplexity of the networks alone",
-            "Without the n-gram that they are mixed with.",
-            "lower",
-            _TWO,
-            _share_saved,
-            "n-gram",
-            float,
-        ),
-        "network_gain_nats": Description(
-            "Gain of the networks alone",
-            "Nats per character that they save against the n-gram, on the same names.",
-            "higher",
-            _THREE,
-            partial(_against_0, _GAIN),
-        ),
-        "memory_gain_nats": Description(
-            "Gain from memory",
-            "Nats per character that the networks would lose if they forgot, at each step, all "
-            "but the last character.",
-            "higher",
-            _THREE,
-            partial(_against_0, _MEMORY),
-        ),
-        "condition_gain_nats": Description(
-            "Gain from the category",
-            "Nats per character that the model saves by being told a name’s category.",
-            "higher",
-            _THREE,
-            partial(_against_0, _CONDITION),
-        ),
-        "calibration_error": Description(
-            "Calibration error",
-            "How far the probability of the likeliest next character is, on average over 15 bins, "
-            "from how often that character came (Guo and others 2017).",
-            "near chance",
-            _percent,
-            _times_chance,
-            "by chance alone",
-        ),
+        "bits_per_char": Telling(_TWO, _share_saved, "n-gram", log2),
+        "perplexity": Telling(_TWO, _share_saved, "n-gram", float),
+        "nats_per_char": Telling(_THREE, _share_saved, "n-gram", log),
+        "gain_nats": _difference(_GAIN),
+        "network_perplexity": Telling(_TWO, _share_saved, "n-gram", float),
+        "network_gain_nats": _difference(_GAIN),
+        "memory_gain_nats": _difference(_MEMORY),
+        "condition_gain_nats": _difference(_CONDITION),
+        "calibration_error": Telling(_percent, _times_chance, "by chance alone"),
     },
     "What it writes": {
-        "novelty": Description(
-            "New",
-            "Probability that a drawn name is not a training name; exact, not sampled.",
-            "higher",
-            _percent,
-            _of_100,
-        ),
-        "novelty_at_10k": Description(
-            "New among 10,000",
-            "Of the different valid names among 10,000 draws, those that are no training names.",
-            "higher",
-            _percent,
-            _of_100,
-        ),
-        "uniqueness_at_1k": _uniqueness(1_000),
-        "uniqueness_at_10k": _uniqueness(10_000),
-        "validity": Description(
-            "Valid",
-            "Draws that would be kept as they are if they stood on the list.",
-            "higher",
-            _percent,
-            partial(_of_10_000, "are valid"),
-        ),
-        "truncated": Description(
-            "Cut off",
-            "Draws that had not ended at the length limit.",
-            "lower",
-            _percent,
-            partial(_of_10_000, "are cut off"),
-        ),
+        "novelty": Telling(_percent, _of_100),
+        "novelty_at_10k": Telling(_percent, _of_100),
+        "uniqueness_at_1k": Telling(_percent, partial(_repeats, 1_000)),
+        "uniqueness_at_10k": Telling(_percent, partial(_repeats, 10_000)),
+        "validity": Telling(_percent, partial(_of_10_000, "are valid")),
+        "truncated": Telling(_percent, partial(_of_10_000, "are cut off")),
     },
     "Like the list, without copying it": {
-        "js_1gram": _ngram_distance(
-            "single characters",
-            "Jensen–Shannon distance between the 1-grams of the training names, their ends "
-            "counted, and of samples as large as the held-out list: 0 is the same, 1 nothing "
-            "shared.",
-        ),
-        "js_2gram": _ngram_distance("pairs of characters", "The same for 2-grams."),
-        "js_3gram": _ngram_distance("triples of characters", "The same for 3-grams."),
-        "length_wasserstein": _resemblance(
-            "Distance in length",
-            _TWO,
-            "By how many characters, on average, lengths of such samples would have to change to "
-            "be those of the training names (Wasserstein).",
-        ),
-        "nearest_distance": Description(
-            "Edits to the nearest learnt name",
-            "Characters to add, drop, change or swap (Damerau–Levenshtein), on average over the "
-            "different new names among 10,000 draws.",
-            "near the held-out names’",
-            _TWO,
-            _further,
-            "held-out names",
-        ),
-        "generalisation_gap_nats": Description(
-            "Generalisation gap",
-            "Nats per character that a held-out name costs more than a training name; 0 is none.",
-            "lower",
-            _THREE,
-            partial(_against_0, _GAP),
-        ),
-        "memorisation": Description(
-            "Memorisation",
-            "Mean probability of a training name, over that of a held-out name; 1 is none. A few "
-            "short names make both means.",
-            "near 1",
-            _TWO,
-            _memorised,
-        ),
-        "recall_at_1k": _recall("1,000"),
-        "recall_at_10k": _recall("10,000"),
-        "recall_at_100k": _recall("100,000"),
-        "recall_at_1m": _recall("a million"),
+        "js_1gram": _resemblance(_THREE),
+        "js_2gram": _resemblance(_THREE),
+        "js_3gram": _resemblance(_THREE),
+        "length_wasserstein": _resemblance(_TWO),
+        "nearest_distance": Telling(_TWO, _further, "held-out names"),
+        "generalisation_gap_nats": _difference(_GAP),
+        "memorisation": Telling(_TWO, _memorised),
+        "recall_at_1k": Telling(_percent, _one_in),
+        "recall_at_10k": Telling(_percent, _one_in),
+        "recall_at_100k": Telling(_percent, _one_in),
+        "recall_at_1m": Telling(_percent, _one_in),
     },
 }
-"""Every figure that the report can explain, in its groups and in the order of the page."""
-
-BESIDE_OTHERS = ("baseline_perplexity",)
-"""Figures without a row of their own: they stand beside those that they are compared with."""
+"""The rows of the page in their groups. The n-gram's perplexity has none: it stands beside the
+model's."""
 
 PICTURES = {
     "learning_curve.svg": (
@@ -532,35 +383,32 @@ def figure_groups(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The rows of each table of figures: the known ones in their groups, then the others."""
     ngram = figures["baseline_perplexity"]
-    known = {*BESIDE_OTHERS, *(key for group in DESCRIPTIONS.values() for key in group)}
     others = {
-        key: Description(key, "", "", partial(_decimals, 4), _nothing, "floor")
+        key: Telling(partial(_decimals, 4), _nothing, "floor")
         for key in figures
-        if key not in known
+        if key not in CATALOGUE
     }
-    for title, descriptions in {**DESCRIPTIONS, "Other figures": others}.items():
+    for title, tellings in {**GROUPS, "Other figures": others}.items():
         rows = [
-            _row(key, figures[key], description, ngram)
-            for key, description in descriptions.items()
+            _row(key, figures[key], telling, ngram)
+            for key, telling in tellings.items()
             if key in figures and figures[key].value is not None
         ]
         if rows:
             yield title, rows
 
 
-def _row(key: str, figure: Estimate, description: Description, ngram: Estimate) -> dict[str, Any]:
-    beside = ngram.map(description.of_ngram) if description.of_ngram else Estimate(figure.floor)
+def _row(key: str, figure: Estimate, telling: Telling, ngram: Estimate) -> dict[str, Any]:
+    beside = ngram.map(telling.of_ngram) if telling.of_ngram else Estimate(figure.floor)
     return {
         "key": key,
-        "title": description.title,
-        "meaning": description.meaning,
-        "better": description.better,
-        "value": description.form(figure.value),
-        "interval": _interval(figure, description.form),
-        "beside_label": description.beside,
-        "beside": None if beside.value is None else description.form(beside.value),
-        "beside_interval": _interval(beside, description.form),
-        "reading": description.read(figure, beside.value),
+        "what": CATALOGUE.get(key, Description(key, "", "", "")),
+        "value": telling.form(figure.value),
+        "interval": _interval(figure, telling.form),
+        "beside_label": telling.beside,
+        "beside": None if beside.value is None else telling.form(beside.value),
+        "beside_interval": _interval(beside, telling.form),
+        "reading": telling.read(figure, beside.value),
     }
 
 

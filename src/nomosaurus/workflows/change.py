@@ -11,6 +11,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nomosaurus.evaluation.figures import CATALOGUE
+
 NAMES_SHOWN = 20
 LONGEST_NAME = 60
 """Characters of a name that are shown."""
@@ -21,20 +23,11 @@ MOST_BYTES = 500_000
 KEY = re.compile(r"[a-z0-9_.]{1,60}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-FIGURES = {
-    "perplexity": "perplexity",
-    "gain_nats": "gain over the n-gram, nats a character",
-    "memory_gain_nats": "gain from memory, nats a character",
-    "novelty": "novelty",
-    "validity": "validity",
-    "uniqueness_at_10k": "different among 10,000",
-    "recall_at_1m": "recall in a million draws",
-    "memorisation": "memorisation",
-    "nearest_distance": "edits to the nearest learnt name",
-    "js_3gram": "Jensen-Shannon distance, 3-grams",
-    "length_wasserstein": "distance in length",
-    "calibration_error": "calibration error",
-}
+FIGURES = (
+    *("perplexity", "gain_nats", "memory_gain_nats"),
+    *("novelty", "validity", "uniqueness_at_10k", "recall_at_1m"),
+    *("memorisation", "nearest_distance", "js_3gram", "length_wasserstein", "calibration_error"),
+)
 """The figures of metrics/evaluate_details.json that are shown, in this order."""
 COUNTS = ("names_train", "names_validation", "names_test", "vocabulary_size")
 """Of metrics/prepare.json."""
@@ -150,10 +143,11 @@ class Change:
 
     def _figures(self) -> str:
         rows = []
-        for key, title in FIGURES.items():
+        for key in FIGURES:
             old, new = self.before.figures.get(key), self.after.figures.get(key)
             if old or new:
-                rows.append((title, str(old or ""), str(new or ""), _difference(old, new)))
+                label = CATALOGUE[key].label
+                rows.append((label, str(old or ""), str(new or ""), _difference(old, new)))
         for key in COUNTS:
             old, new = self.before.counts.get(key), self.after.counts.get(key)
             if old != new:

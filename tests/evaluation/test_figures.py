@@ -1,0 +1,33 @@
+import json
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+from nomosaurus.evaluation.evaluation import evaluate
+from nomosaurus.evaluation.figures import CATALOGUE, Description
+
+OF_CATEGORIES = {"condition_gain_nats"}
+
+
+def test_every_figure_of_the_metrics_is_in_the_catalogue():
+    short = json.loads((REPOSITORY / "metrics/evaluate.json").read_text("utf-8"))
+    detail = json.loads((REPOSITORY / "metrics/evaluate_details.json").read_text("utf-8"))
+    keys = {re.sub("_(low|high)$", "", key) for key in short} | detail["figures"].keys()
+    assert keys - OF_CATEGORIES == CATALOGUE.keys() - OF_CATEGORIES
+
+
+@pytest.mark.parametrize(
+    ("of", "missing"), [("model", OF_CATEGORIES), ("conditional", set())], ids=["without", "with"]
+)
+def test_an_evaluation_makes_every_figure_of_the_catalogue(request, monkeypatch, of, missing):
+    monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 200)
+    model = request.getfixturevalue(of)
+    made = evaluate(model, model.train, 100, seed=0).figures
+    assert made.keys() == CATALOGUE.keys() - missing
+
+
+def test_a_label_says_the_unit_once():
+    assert CATALOGUE["gain_nats"].label == "Gain over the n-gram, nats per character"
+    assert CATALOGUE["nats_per_char"].label == "Nats per character"
+    assert Description("Perplexity", "", "lower", "").label == "Perplexity"
