@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import flat, likelihoods
 from nomosaurus.files import main_checkout, write_json
 from nomosaurus.model.device import choose_device, make_repeatable
@@ -42,7 +43,7 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
         with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:
             trainings = train_networks(tasks, [shown], checkpoints.file)
         costs = held_out_costs(folds, trainings, recipe)
-        estimates = likelihoods(costs, values.evaluate.bootstrap_samples, values.seed)
+        estimates = likelihoods(costs, Bootstrap(values.evaluate.bootstrap_samples, values.seed))
         figures = flat(estimates, with_interval=estimates)
         write_json(metrics, figures)
         cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)

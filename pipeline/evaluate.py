@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import evaluate, names_to_show
 from nomosaurus.evaluation.explain import explain
 from nomosaurus.files import replace_folder, write_json, write_table
@@ -28,7 +29,7 @@ def main(
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
     test = load_split(prepared, "test")
-    found = evaluate(trained, test, values.evaluate.bootstrap_samples, values.seed)
+    found = evaluate(trained, test, Bootstrap(values.evaluate.bootstrap_samples, values.seed))
     write_json(metrics, found.in_short())
     write_json(details, found.in_detail())
     shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]

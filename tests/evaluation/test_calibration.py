@@ -2,7 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.calibration import calibration
+
+BOOTSTRAP = Bootstrap(100, seed=0)
 
 
 def events(confidence, correct, events_a_name=1) -> pd.DataFrame:
@@ -13,7 +16,7 @@ def events(confidence, correct, events_a_name=1) -> pd.DataFrame:
 
 def test_error_is_the_mean_gap_of_the_bins_over_all_events():
     found, table = calibration(
-        events([0.51, 0.52, 0.53, 0.97, 1.0], [True, False, False, True, True]), 100, seed=0
+        events([0.51, 0.52, 0.53, 0.97, 1.0], [True, False, False, True, True]), BOOTSTRAP
     )
     # The bins (7/15, 8/15] and (14/15, 1]: |1 - 1.56| and |2 - 1.97|, over five events.
     assert found.value == pytest.approx((0.56 + 0.03) / 5)
@@ -26,7 +29,7 @@ def test_error_is_the_mean_gap_of_the_bins_over_all_events():
 
 
 def test_a_model_that_is_sure_and_always_wrong_has_the_error_1():
-    found, table = calibration(events(np.ones(20), False), 100, seed=0)
+    found, table = calibration(events(np.ones(20), False), BOOTSTRAP)
     assert (found.value, found.floor) == (1, 0)
     assert table[["low", "high"]].to_numpy().tolist() == [[0, 0]]
 
@@ -35,11 +38,12 @@ def test_a_calibrated_model_is_at_its_floor_and_a_cocksure_one_above():
     generator = np.random.default_rng(1)
     confidence = generator.uniform(0.1, 0.8, size=3000)
     correct = generator.random(3000) < confidence
-    found, table = calibration(events(confidence, correct, events_a_name=10), 400, seed=0)
+    bootstrap = Bootstrap(400, seed=0)
+    found, table = calibration(events(confidence, correct, events_a_name=10), bootstrap)
     assert found.value == pytest.approx(found.floor, rel=0.5)
     inside = (table["low"] <= table["confidence"]) & (table["confidence"] <= table["high"])
     assert inside.sum() >= len(table) - 2
-    found, table = calibration(events(confidence + 0.2, correct, events_a_name=10), 400, seed=0)
+    found, table = calibration(events(confidence + 0.2, correct, events_a_name=10), bootstrap)
     assert found.value == pytest.approx(0.2, abs=5 * 0.5 / np.sqrt(3000))
     assert (table["high"] < table["confidence"]).all()
 
@@ -47,12 +51,12 @@ def test_a_calibrated_model_is_at_its_floor_and_a_cocksure_one_above():
 def test_floor_is_what_chance_gives():
     # One bin of 4 events at 1/2: |k - 2| / 4 is 1/2, 1/4, 0, 1/4, 1/2 with the probabilities
     # 1/16, 4/16, 6/16, 4/16, 1/16; its mean is 3/16 and its mean square 1/16.
-    found, _ = calibration(events(np.full(4, 0.5), True), 2000, seed=0)
+    found, _ = calibration(events(np.full(4, 0.5), True), Bootstrap(2000, seed=0))
     deviation = np.sqrt(1 / 16 - 9 / 256)
     assert found.floor == pytest.approx(3 / 16, abs=5 * deviation / np.sqrt(2000))
 
 
 def test_one_event_of_one_name():
-    found, table = calibration(events([0.25], [True]), 100, seed=0)
+    found, table = calibration(events([0.25], [True]), BOOTSTRAP)
     assert found.value == pytest.approx(0.75)
     assert len(table) == 1

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.distances import (
     distances_from_training,
     js_distance,
@@ -23,7 +24,7 @@ def encode(*names: str) -> EncodedNames:
 
 def compare(train, drawn, held_out, num_samples=50):
     sides = (encode(*names) for names in (train, drawn, held_out))
-    return distances_from_training(*sides, VOCABULARY.size, num_samples, seed=0)
+    return distances_from_training(*sides, VOCABULARY.size, Bootstrap(num_samples, 0))
 
 
 @pytest.mark.parametrize(

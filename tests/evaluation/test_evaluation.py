@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import CATEGORIES, NAMES, make_model, with_fixed_logits
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.drawn import (
     draw_for_evaluation,
     nearest_distance,
@@ -36,6 +37,8 @@ from nomosaurus.model.mixture import NETWORKS_ALONE, Mixture
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.names.dataset import EncodedNames
+
+BOOTSTRAP = Bootstrap(100, seed=0)
 
 
 def encode(model: TrainedModel, *names: str) -> EncodedNames:
@@ -106,7 +109,7 @@ def test_the_unknown_event_can_be_the_likeliest():
 def test_uniform_model_has_the_vocabularys_size_as_perplexity():
     model = make_model()
     uniform = with_fixed_logits(model, [0.0] * model.vocabulary.size)
-    figures = flat(likelihoods(costs_of(uniform, *NAMES), 100, seed=0), ())
+    figures = flat(likelihoods(costs_of(uniform, *NAMES), BOOTSTRAP), ())
     # Each event also shares its probability with the unknown one.
     expected = model.vocabulary.size / (1 - model.vocabulary.unknown_mass)
     assert figures["perplexity"] == pytest.approx(expected, abs=1e-4)
@@ -124,7 +127,7 @@ def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
     unknown = [conditional.score([name])[0].log_prob for name in texts]
     np.testing.assert_allclose(costs["model"], np.negative(known), atol=1e-4)
     np.testing.assert_allclose(costs["unconditional"], np.negative(unknown), atol=1e-4)
-    figures = likelihoods(costs, 100, seed=0)
+    figures = likelihoods(costs, BOOTSTRAP)
     gain = (sum(known) - sum(unknown)) / (names.lengths + 1).sum()
     estimate = figures["condition_gain_nats"]
     assert estimate.value == pytest.approx(gain, abs=1e-5)
@@ -134,8 +137,8 @@ def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
 def test_without_categories_nothing_speaks_of_them(model):
     costs = name_costs(event_costs(model.mixture, model.vocabulary, model.train))
     assert "unconditional" not in costs
-    assert "condition_gain_nats" not in likelihoods(costs, 100, seed=0)
-    assert by_category(costs, model.train, model.vocabulary, 100, seed=0) == []
+    assert "condition_gain_nats" not in likelihoods(costs, BOOTSTRAP)
+    assert by_category(costs, model.train, model.vocabulary, BOOTSTRAP) == []
 
 
 def test_each_category_has_its_own_figures(conditional):
@@ -151,7 +154,7 @@ def test_each_category_has_its_own_figures(conditional):
             "chars": chars,
         }
     )
-    rows = by_category(costs, held_out, conditional.vocabulary, 100, seed=0)
+    rows = by_category(costs, held_out, conditional.vocabulary, BOOTSTRAP)
     nothing = {"low": None, "high": None}  # fewer than ten names
     assert rows == [
         {
@@ -173,12 +176,12 @@ def test_novelty_is_of_names_drawn_over_all_categories(conditional):
     p = [math.exp(name.log_prob) for name in conditional.score(NAMES)]
     # `score` leaves a share to the unknown event, at every step.
     spared = (1 - conditional.vocabulary.unknown_mass) ** (np.array([*map(len, NAMES)]) + 1)
-    found = evaluate(conditional, conditional.train, 100, seed=0).figures["novelty"]
+    found = evaluate(conditional, conditional.train, BOOTSTRAP).figures["novelty"]
     assert found.value == pytest.approx(1 - sum(p / spared), abs=1e-6)
 
 
 def test_likelihood_of_unknown_characters_is_finite():
-    estimates = likelihoods(costs_of(make_model(), *["xyz", "ana"] * 5), 100, seed=0)
+    estimates = likelihoods(costs_of(make_model(), *["xyz", "ana"] * 5), BOOTSTRAP)
     assert all(math.isfinite(value) for value in flat(estimates, estimates).values())
 
 
@@ -239,16 +242,16 @@ def test_validity_counts_names_that_end_and_are_not_empty():
 def test_recall_by_hand_and_for_names_that_are_certain_or_impossible():
     log_probs = np.log([1e-3, 1e-9, 1.0] + [0.5] * 9)
     log_probs[1] = -np.inf
-    estimates = recall(log_probs[:3], 100, seed=0)
+    estimates = recall(log_probs[:3], BOOTSTRAP)
     # 1 - 0.999^1000 is 0.632305, the second is never found, the third by the first draw.
     assert estimates["recall_at_1k"].value == pytest.approx((0.632305 + 0 + 1) / 3, abs=1e-6)
     assert estimates["recall_at_1m"].value == pytest.approx(2 / 3)
     assert estimates["recall_at_1k"].low is None
-    assert recall(log_probs, 100, seed=0)["recall_at_1k"].low < 1
+    assert recall(log_probs, BOOTSTRAP)["recall_at_1k"].low < 1
 
 
 def test_recall_of_a_name_that_is_hardly_ever_drawn_is_not_rounded_off():
-    estimates = recall(np.array([-60.0]), 100, seed=0)
+    estimates = recall(np.array([-60.0]), BOOTSTRAP)
     assert estimates["recall_at_1m"].value == pytest.approx(1e6 * math.exp(-60), rel=1e-6)
 
 
@@ -259,31 +262,33 @@ def test_exact_recall_is_what_sampling_tends_to():
     draws = islice(draw_samples(model.mixture, Drawing(max_length=12), 0), rounds * 1000)
     names = [model.vocabulary.decode(draw.ids) if draw.ended else "" for draw in draws]
     found = [len(set(held_out) & set(names[i : i + 1000])) for i in range(0, len(names), 1000)]
-    chance = [recall(log_probs_of(model, name), 100, 0)["recall_at_1k"].value for name in held_out]
+    chance = [
+        recall(log_probs_of(model, name), BOOTSTRAP)["recall_at_1k"].value for name in held_out
+    ]
     deviation = math.sqrt(sum(p * (1 - p) for p in chance) / rounds)
     assert 0.5 < sum(chance) < 4
     assert np.mean(found) == pytest.approx(sum(chance), abs=5 * deviation)
-    together = recall(log_probs_of(model, *held_out), 100, 0)["recall_at_1k"].value
+    together = recall(log_probs_of(model, *held_out), BOOTSTRAP)["recall_at_1k"].value
     assert together == pytest.approx(np.mean(chance))
 
 
 def test_memorisation_is_the_ratio_of_the_mean_probabilities():
     train, test = np.log([0.1, 0.3]), np.log([0.05, 0.05, 0.02, 0.08])
-    ratio = memorisation(train, test, 100, seed=0)
+    ratio = memorisation(train, test, BOOTSTRAP)
     assert ratio.value == pytest.approx(0.2 / 0.05)
     assert ratio.low is None
-    many = memorisation(train, np.tile(test, 3), 500, seed=0)
+    many = memorisation(train, np.tile(test, 3), Bootstrap(500, seed=0))
     assert many.low < 4 < many.high
     # 1,000 nats off, these probabilities are 0 as numbers; their ratio is the same.
-    assert memorisation(train - 1000, test - 1000, 100, seed=0).value == pytest.approx(4)
-    assert memorisation(train, np.full(12, -np.inf), 100, seed=0) == Estimate(None)
+    assert memorisation(train - 1000, test - 1000, BOOTSTRAP).value == pytest.approx(4)
+    assert memorisation(train, np.full(12, -np.inf), BOOTSTRAP) == Estimate(None)
 
 
 def test_a_model_that_finds_all_names_alike_memorises_none():
     model = make_model()
     uniform = with_fixed_logits(model, [0.0] * model.vocabulary.size)
     train, held_out = log_probs_of(uniform, "ana", "bela"), log_probs_of(uniform, "nan", "leab")
-    assert memorisation(train, held_out, 100, seed=0).value == pytest.approx(1)
+    assert memorisation(train, held_out, BOOTSTRAP).value == pytest.approx(1)
 
 
 def test_a_name_with_an_unknown_character_is_never_drawn():
@@ -296,18 +301,18 @@ def test_a_name_with_an_unknown_character_is_never_drawn():
 
 def test_generalisation_gap_is_in_nats_per_character():
     costs = pd.DataFrame({"model": [6.0, 14.0], "chars": [3, 7]})  # 2 nats each
-    gap = generalisation_gap(costs, 1.25, 100, seed=0)
+    gap = generalisation_gap(costs, 1.25, BOOTSTRAP)
     assert (gap.value, gap.low) == (0.75, None)
 
 
 def test_nearest_distance_by_hand_with_the_held_out_names_own():
     model = make_model(["ana", "bela"])
     found = nearest_distance(
-        model, encode(model, "aan", "belaa", "ane"), encode(model, "bexx"), 100, seed=0
+        model, encode(model, "aan", "belaa", "ane"), encode(model, "bexx"), BOOTSTRAP
     )
     assert found.value == pytest.approx(1.0)  # two letters swapped, one more, another
     assert (found.low, found.floor) == (None, 2.0)  # letters that no name has are two changes
-    assert nearest_distance(model, encode(model), encode(model, "an"), 100, seed=0) == Estimate(
+    assert nearest_distance(model, encode(model), encode(model, "an"), BOOTSTRAP) == Estimate(
         None, floor=1.0
     )
 
@@ -344,7 +349,7 @@ def test_length_distribution_sums_to_1_and_leaves_no_gap():
 
 def test_every_metric_has_its_key_and_no_figure_is_hidden():
     model = make_model()
-    found = evaluate(model, model.train, 100, seed=0)
+    found = evaluate(model, model.train, BOOTSTRAP)
     short, detail = found.in_short(), found.in_detail()["figures"]
     assert {key for key in short if not key.endswith(("_low", "_high"))} == set(detail)
     for key, figure in detail.items():
@@ -367,7 +372,7 @@ def test_a_model_that_always_says_the_same_name(monkeypatch, held_out):
     monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 1000)
     model = make_model(["a", "b"], cell="rnn")
     certain = sure_of(model, {0: 1, 1: 0, 2: 0})  # "a" at the start, then the end
-    figures = evaluate(certain, encode(model, *held_out), 100, seed=0).in_short()
+    figures = evaluate(certain, encode(model, *held_out), BOOTSTRAP).in_short()
     assert figures["uniqueness_at_1k"] == 0.001
     assert (figures["validity"], figures["truncated"]) == (1, 0)
     assert figures["novelty"] == figures["novelty_at_10k"] == pytest.approx(0, abs=1e-4)
@@ -383,7 +388,7 @@ def test_a_model_whose_names_never_end_has_no_sampled_figure(monkeypatch):
     monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 1000)
     model = make_model(["ab", "ba"])
     endless = with_fixed_logits(model, [-100.0, 0.0, 0.0])
-    figures = evaluate(endless, model.train, 100, seed=0).in_short()
+    figures = evaluate(endless, model.train, BOOTSTRAP).in_short()
     for key in ("uniqueness_at_1k", "novelty_at_10k", "nearest_distance", "js_2gram"):
         assert figures[key] is None
     assert (figures["validity"], figures["truncated"], figures["novelty"]) == (0, 1, 1)

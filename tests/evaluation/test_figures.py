@@ -4,6 +4,7 @@ import re
 import pytest
 from conftest import REPOSITORY
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import evaluate
 from nomosaurus.evaluation.figures import CATALOGUE, Description
 
@@ -23,7 +24,7 @@ def test_every_figure_of_the_metrics_is_in_the_catalogue():
 def test_an_evaluation_makes_every_figure_of_the_catalogue(request, monkeypatch, of, missing):
     monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 200)
     model = request.getfixturevalue(of)
-    made = evaluate(model, model.train, 100, seed=0).figures
+    made = evaluate(model, model.train, Bootstrap(100, seed=0)).figures
     assert made.keys() == CATALOGUE.keys() - missing
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import NAMES, make_model
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.evaluation import evaluate
 from nomosaurus.names.dataset import EncodedNames
@@ -93,7 +94,7 @@ def test_charts_of_any_list_have_the_same_bytes_again(tmp_path, monkeypatch, nam
     monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 200)
     model = make_model(names)
     held_out = EncodedNames.from_names([names[0], "é"], model.vocabulary)
-    found = evaluate(model, held_out, 100, seed=0)
+    found = evaluate(model, held_out, Bootstrap(100, seed=0))
     for attempt in ("one", "other"):
         for name, figure in draw_charts(found, model.histories).items():
             save_picture(figure, tmp_path / attempt / f"{name}.svg")

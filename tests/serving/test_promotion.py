@@ -3,6 +3,7 @@ from dataclasses import asdict, replace
 import pytest
 from conftest import NAMES, make_model, params_with, with_fixed_logits
 
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import Comparison, compare, decoded, names_sha256, num_learnt
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.names.dataset import EncodedNames
@@ -18,6 +19,7 @@ CHALLENGER = Challenger(
     dirty=False,
     figures={"novelty": 0.5, "validity": 0.95, "uniqueness_at_10k": 0.8},
 )
+BOOTSTRAP = Bootstrap(200, seed=1)
 
 
 def gain(low, value, high):
@@ -146,21 +148,21 @@ def test_the_gain_is_the_difference_of_the_costs_by_hand():
     even = with_fixed_logits(known, [0.0, 0.0, 0.0])
     odd = with_fixed_logits(known, [0.0, 0.0, 2.0])
     test = EncodedNames.from_names(names, known.vocabulary)
-    comparison = compare(odd, even, test, 200, seed=1)
+    comparison = compare(odd, even, test, BOOTSTRAP)
     # 5 times ab, b, ba: 25 letters, of them 10 a and 15 b, and 15 ends. Of 40 events 15 are b.
     unknown = -known.vocabulary.unknown_nats(1, 0)
     assert comparison.champion == pytest.approx(1.0986123 - unknown)
     assert comparison.challenger == pytest.approx((15 * 0.2395448 + 25 * 2.2395448) / 40 - unknown)
     assert comparison.gain.value == pytest.approx(comparison.champion - comparison.challenger)
     assert comparison.gain.low < comparison.gain.value < comparison.gain.high
-    assert compare(even, even, test, 200, seed=1).gain == Estimate(0.0, 0.0, 0.0)
+    assert compare(even, even, test, BOOTSTRAP).gain == Estimate(0.0, 0.0, 0.0)
 
 
 def test_models_with_other_characters_are_compared_on_the_same_names():
     model, wider = make_model(), make_model([*NAMES, "zoe"])
     test = ["anna", "bob", "ela"] * 4
     there = EncodedNames.from_names(test, model.vocabulary)
-    comparison = compare(model, wider, there, 200, seed=1)
+    comparison = compare(model, wider, there, BOOTSTRAP)
     # The o is unknown to the challenger, and so it counts as unknown to both.
     as_unknown = EncodedNames.from_names([n.replace("o", "\ufffd") for n in test], wider.vocabulary)
     costs = wider.nats(as_unknown)
@@ -182,14 +184,14 @@ def test_a_category_is_given_to_both_models_or_to_neither():
         )
 
     assert cost(knows, given) != pytest.approx(cost(knows, None))
-    assert compare(knows, ignores, test, 200, 1).challenger == pytest.approx(cost(knows, None))
-    both = compare(knows, wider, test, 200, 1)
+    assert compare(knows, ignores, test, BOOTSTRAP).challenger == pytest.approx(cost(knows, None))
+    both = compare(knows, wider, test, BOOTSTRAP)
     assert both.challenger == pytest.approx(cost(knows, given))
     assert both.champion == pytest.approx(cost(wider, given))
     # A category that only one of them knows.
     odd = {"anna": "odd", "ela": "long"}
     test = EncodedNames.from_names(names, wider.vocabulary, odd)
-    one = compare(wider, knows, test, 200, 1)
+    one = compare(wider, knows, test, BOOTSTRAP)
     assert one.challenger == pytest.approx(cost(wider, {"ela": "long"}))
     assert one.champion == pytest.approx(cost(knows, {"ela": "long"}))
 

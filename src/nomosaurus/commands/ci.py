@@ -106,13 +106,14 @@ def compare(
     """
     from torch import set_num_threads
 
+    from nomosaurus.evaluation.bootstrap import Bootstrap
     from nomosaurus.files import write_text
     from nomosaurus.params import load_params
     from nomosaurus.workflows.checkouts import changed
 
     params = load_params(Path("params.yaml"))
     set_num_threads(params.train.num_threads)
-    change = changed(folder, Path(), params.evaluate, params.seed)
+    change = changed(folder, Path(), Bootstrap(params.evaluate.bootstrap_samples, params.seed))
     if json_file:
         write_text(json_file, change.as_json())
     print(change.as_markdown())

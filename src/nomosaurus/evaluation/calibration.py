@@ -5,14 +5,14 @@
 import numpy as np
 import pandas as pd
 
-from nomosaurus.evaluation.bootstrap import LEAST_NAMES, interval, resamples
+from nomosaurus.evaluation.bootstrap import LEAST_NAMES, Bootstrap, interval
 from nomosaurus.evaluation.estimate import Estimate
 
 BINS = 15
 """Of one width, from 0 to 1, as in Guo et al. (2017)."""
 
 
-def calibration(events: pd.DataFrame, num_samples: int, seed: int) -> tuple[Estimate, pd.DataFrame]:
+def calibration(events: pd.DataFrame, bootstrap: Bootstrap) -> tuple[Estimate, pd.DataFrame]:
     """The expected calibration error, and the reliability table that it sums up.
 
     Guo et al. (2017), equation 3: events (letters, ends and unknown characters) fall into 15
@@ -24,8 +24,7 @@ def calibration(events: pd.DataFrame, num_samples: int, seed: int) -> tuple[Esti
 
     Args:
         events: As `event_costs` gives them.
-        num_samples: R.
-        seed: Start of the resampling.
+        bootstrap: For the intervals, and for as many tries of chance.
 
     Returns:
         The error, 0 to 1, and a row a bin that has events: `up_to`, its upper end; `events`,
@@ -49,10 +48,10 @@ def calibration(events: pd.DataFrame, num_samples: int, seed: int) -> tuple[Esti
     def error(right: np.ndarray) -> float:
         return float(np.abs(right - sure).sum() / len(events))
 
-    generator = np.random.default_rng(seed)
+    generator = bootstrap.generator()
     by_chance = [
         error(np.bincount(number, generator.random(len(events)) < confidence, minlength=BINS))
-        for _ in range(num_samples)
+        for _ in range(bootstrap.num_samples)
     ]
     estimate = Estimate(error(right.sum(axis=0)), floor=float(np.mean(by_chance)))
     used = np.flatnonzero(per_bin)
@@ -71,7 +70,7 @@ def calibration(events: pd.DataFrame, num_samples: int, seed: int) -> tuple[Esti
         samples = np.stack(
             [
                 np.stack([part[rows].sum(axis=0) for part in (right, counts)])
-                for rows in resamples(len(names), num_samples, seed)
+                for rows in bootstrap.resamples(len(names))
             ]
         )  # (R, 2, M)
         for place in enough:

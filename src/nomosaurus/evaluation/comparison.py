@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nomosaurus.evaluation.bootstrap import bootstrap_ratios
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.names.dataset import EncodedNames
@@ -36,8 +36,7 @@ def compare(
     challenger: TrainedModel,
     champion: TrainedModel,
     test: EncodedNames,
-    num_samples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> Comparison:
     """Both models on the same test names, by a paired bootstrap over names.
 
@@ -47,8 +46,7 @@ def compare(
         challenger: Whose vocabulary `test` is encoded with.
         champion: A character that the challenger's vocabulary lacks is unknown to it too.
         test: Held-out names.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the interval of the gain.
     """
     names = decoded(test, challenger.vocabulary)
     known = dict(enumerate(challenger.vocabulary.categories))
@@ -63,7 +61,7 @@ def compare(
         for model in (challenger, champion)
     )  # (N,) each
     chars = test.lengths + 1
-    (gain,) = bootstrap_ratios((champion_nats - challenger_nats)[None], chars, num_samples, seed)
+    (gain,) = bootstrap.ratios((champion_nats - challenger_nats)[None], chars)
     return Comparison(
         len(test),
         float(challenger_nats.sum() / chars.sum()),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nomosaurus.evaluation.bootstrap import LEAST_NAMES, interval
+from nomosaurus.evaluation.bootstrap import LEAST_NAMES, Bootstrap, interval
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import BOUNDARY_ID
@@ -100,8 +100,7 @@ def distances_from_training(
     drawn: EncodedNames,
     held_out: EncodedNames,
     vocab_size: int,
-    num_samples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Estimate]:
     """Of n-grams and of lengths, between samples of names and the training names.
 
@@ -116,8 +115,7 @@ def distances_from_training(
         drawn: Names from the model, repeats and training names included.
         held_out: Names that the model never saw.
         vocab_size: V, the boundary included.
-        num_samples: R.
-        seed: Start of the sampling.
+        bootstrap: How many samples, R, and their start; they are drawn without replacement.
 
     Returns:
         An estimate each; without values if there is no drawn name.
@@ -137,7 +135,7 @@ def distances_from_training(
                 distance,
                 of_train.values,
                 features_of(names),
-                _samples(names, size, num_samples, seed),
+                _samples(names, size, bootstrap),
             )
             for names in (drawn, held_out)
         )
@@ -146,10 +144,10 @@ def distances_from_training(
     return estimates
 
 
-def _samples(names: EncodedNames, size: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+def _samples(names: EncodedNames, size: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
     """Whether each name is in the sample, shape (N,), R times; once if all always are."""
-    generator = np.random.default_rng(seed)
-    for _ in range(num_samples if size < len(names) else 1):
+    generator = bootstrap.generator()
+    for _ in range(bootstrap.num_samples if size < len(names) else 1):
         is_in = np.zeros(len(names), dtype=bool)
         is_in[generator.permutation(len(names))[:size]] = True
         yield is_in

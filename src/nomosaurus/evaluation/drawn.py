@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from nomosaurus.evaluation.bootstrap import bootstrap_ratios
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.generation.generator import valid_name
 from nomosaurus.generation.nearest import NearestNames
@@ -72,7 +72,7 @@ def sampled_novelty(valid: Sequence[str], train: Set[str], k: int) -> float | No
 
 
 def nearest_distance(
-    model: TrainedModel, drawn: EncodedNames, held_out: EncodedNames, num_samples: int, seed: int
+    model: TrainedModel, drawn: EncodedNames, held_out: EncodedNames, bootstrap: Bootstrap
 ) -> Estimate:
     """Mean Damerau-Levenshtein distance to the nearest training name, in characters.
 
@@ -85,11 +85,10 @@ def nearest_distance(
         drawn: Different names that are not training names, as the held-out ones are; that
             training names are drawn too is what `novelty` tells.
         held_out: Names that the model never saw.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the interval.
     """
     nearest = NearestNames(model.train)
     _, distances = nearest.rows(drawn)
-    (estimate,) = bootstrap_ratios(distances.T, np.ones(len(drawn)), num_samples, seed)
+    (estimate,) = bootstrap.ratios(distances.T, np.ones(len(drawn)))
     _, of_held_out = nearest.rows(held_out)
     return replace(estimate, floor=float(of_held_out.mean()))

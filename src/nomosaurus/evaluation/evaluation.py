@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nomosaurus.evaluation.bootstrap import bootstrap_ratios
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.calibration import calibration
 from nomosaurus.evaluation.distances import distances_from_training
 from nomosaurus.evaluation.drawn import (
@@ -47,7 +47,7 @@ LONGEST_SHOWN = 16
 """Characters of a name that is drawn step by step."""
 
 
-def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, Estimate]:
+def likelihoods(costs: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """How well held-out names are predicted.
 
     `perplexity` and the two after it are the model's, networks and n-gram mixed;
@@ -60,15 +60,14 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, E
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the intervals.
     """
     mixed, networks, ngram = costs["model"], costs["networks"], costs["ngram"]
     quantities = np.stack(
         [mixed, networks, ngram, ngram - mixed, ngram - networks, costs["forgetful"] - networks]
     )  # (M, N)
-    nats, network_nats, baseline_nats, gain, network_gain, memory_gain = bootstrap_ratios(
-        quantities, costs["chars"].to_numpy(), num_samples, seed
+    nats, network_nats, baseline_nats, gain, network_gain, memory_gain = bootstrap.ratios(
+        quantities, costs["chars"].to_numpy()
     )
     estimates = {
         "perplexity": nats.map(exp),
@@ -81,18 +80,18 @@ def likelihoods(costs: pd.DataFrame, num_samples: int, seed: int) -> dict[str, E
         "memory_gain_nats": memory_gain,
     }
     if "unconditional" in costs:
-        estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, num_samples, seed)[1]
+        estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, bootstrap)[1]
     return estimates
 
 
-def _nats_and_condition_gain(costs: pd.DataFrame, num_samples: int, seed: int) -> list[Estimate]:
+def _nats_and_condition_gain(costs: pd.DataFrame, bootstrap: Bootstrap) -> list[Estimate]:
     mixed = costs["model"]
     quantities = np.stack([mixed, costs["unconditional"] - mixed])  # (2, N)
-    return bootstrap_ratios(quantities, costs["chars"].to_numpy(), num_samples, seed)
+    return bootstrap.ratios(quantities, costs["chars"].to_numpy())
 
 
 def by_category(
-    costs: pd.DataFrame, names: EncodedNames, vocabulary: Vocabulary, num_samples: int, seed: int
+    costs: pd.DataFrame, names: EncodedNames, vocabulary: Vocabulary, bootstrap: Bootstrap
 ) -> list[dict[str, Any]]:
     """How well the held-out names of each category are predicted, and what knowing it saves.
 
@@ -100,8 +99,7 @@ def by_category(
         costs: Of the names, as `name_costs` gives them.
         names: The names; those of a category that no training name has are left out.
         vocabulary: The categories.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the intervals.
 
     Returns:
         For each category that has held-out names `category`, `names` (how many), `nats_per_char`
@@ -112,7 +110,7 @@ def by_category(
     for i, category in enumerate(vocabulary.categories):
         of_category = costs[names.categories == i]
         if len(of_category):
-            estimates = _nats_and_condition_gain(of_category, num_samples, seed)
+            estimates = _nats_and_condition_gain(of_category, bootstrap)
             nats, gain = (
                 _rounded({key: getattr(estimate, key) for key in ("value", "low", "high")})
                 for estimate in estimates
@@ -175,7 +173,7 @@ def exact_novelty(train_log_probs: np.ndarray) -> float:
     return float(1 - np.exp(train_log_probs).sum())
 
 
-def recall(test_log_probs: np.ndarray, num_samples: int, seed: int) -> dict[str, Estimate]:
+def recall(test_log_probs: np.ndarray, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """The share of held-out names found by so many draws, on average: mean of 1 - (1 - p)^n.
 
     Arús-Pous et al. (2019) count what samples recover of a database; here p, the probability
@@ -184,18 +182,17 @@ def recall(test_log_probs: np.ndarray, num_samples: int, seed: int) -> dict[str,
 
     Args:
         test_log_probs: Of being drawn, as `draw_log_probs` gives them; shape (N,).
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the intervals.
     """
     with np.errstate(divide="ignore"):  # log1p(-1) is -inf where a name is certain
         log_missed = np.log1p(-np.exp(test_log_probs))  # (N,)
     found = np.stack([-np.expm1(n * log_missed) for n in RECALLED.values()])  # (M, N)
-    estimates = bootstrap_ratios(found, np.ones(len(test_log_probs)), num_samples, seed)
+    estimates = bootstrap.ratios(found, np.ones(len(test_log_probs)))
     return dict(zip(RECALLED, estimates, strict=True))
 
 
 def memorisation(
-    train_log_probs: np.ndarray, test_log_probs: np.ndarray, num_samples: int, seed: int
+    train_log_probs: np.ndarray, test_log_probs: np.ndarray, bootstrap: Bootstrap
 ) -> Estimate:
     """Mean p(training name) / mean p(held-out name), p of being drawn; 1 is none.
 
@@ -208,20 +205,17 @@ def memorisation(
     Args:
         train_log_probs: As `draw_log_probs` gives them; shape (training names,).
         test_log_probs: The same of the held-out names, shape (N,).
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the intervals.
     """
     # In units of the likeliest name, so that the probabilities of long names are not 0.
     highest = max(train_log_probs.max(), test_log_probs.max())
     train_mean = np.exp(train_log_probs - highest).mean()
     test = np.exp(test_log_probs - highest)  # (N,)
-    (ratio,) = bootstrap_ratios(np.full((1, len(test)), train_mean), test, num_samples, seed)
+    (ratio,) = bootstrap.ratios(np.full((1, len(test)), train_mean), test)
     return ratio
 
 
-def generalisation_gap(
-    costs: pd.DataFrame, train_nats: float, num_samples: int, seed: int
-) -> Estimate:
+def generalisation_gap(costs: pd.DataFrame, train_nats: float, bootstrap: Bootstrap) -> Estimate:
     """Nats per character on held-out names minus those on the training names; 0 is none.
 
     The interval is over held-out names; the training names are all there are.
@@ -229,12 +223,11 @@ def generalisation_gap(
     Args:
         costs: Of the held-out names, as `name_costs` gives them.
         train_nats: Of the training names, corpus sum over corpus count.
-        num_samples: Bootstrap samples.
-        seed: Start of the bootstrap.
+        bootstrap: For the intervals.
     """
     chars = costs["chars"].to_numpy()
     extra = costs["model"].to_numpy() - train_nats * chars  # (N,)
-    (gap,) = bootstrap_ratios(extra[None], chars, num_samples, seed)
+    (gap,) = bootstrap.ratios(extra[None], chars)
     return gap
 
 
@@ -317,14 +310,13 @@ class Evaluation:
         return {"figures": figures, "categories": self.categories}
 
 
-def evaluate(model: TrainedModel, test: EncodedNames, num_bootstrap: int, seed: int) -> Evaluation:
+def evaluate(model: TrainedModel, test: EncodedNames, bootstrap: Bootstrap) -> Evaluation:
     """Score the test names, and compare drawn names with them and with the training names.
 
     Args:
         model: The trained model.
         test: Names that it never saw, and that nothing was chosen on.
-        num_bootstrap: Bootstrap samples for the intervals.
-        seed: Start of the bootstrap and of the draws.
+        bootstrap: For the intervals; names are drawn from its seed too.
     """
     train, vocabulary = model.train, model.vocabulary
     events = event_costs(model.mixture, vocabulary, test)
@@ -336,32 +328,32 @@ def evaluate(model: TrainedModel, test: EncodedNames, num_bootstrap: int, seed: 
         untold_costs = costs["unconditional"]
     train_log_probs = draw_log_probs(model, train, untold_nats)
     test_log_probs = draw_log_probs(model, test, untold_costs.to_numpy())
-    drawn = draw_for_evaluation(model, seed)
+    drawn = draw_for_evaluation(model, bootstrap.seed)
     num_drawn = len(drawn.is_valid)
-    validity, truncated = bootstrap_ratios(
-        np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(num_drawn), num_bootstrap, seed
+    validity, truncated = bootstrap.ratios(
+        np.stack([drawn.is_valid, drawn.is_truncated]), np.ones(num_drawn)
     )
     valid = EncodedNames.from_names(drawn.valid, vocabulary)
     learnt = set(train.decode(vocabulary))
     new = EncodedNames.from_names(
         [name for name in dict.fromkeys(drawn.valid) if name not in learnt], vocabulary
     )
-    ece, reliability = calibration(events, num_bootstrap, seed)
-    distances = distances_from_training(train, valid, test, vocabulary.size, num_bootstrap, seed)
+    ece, reliability = calibration(events, bootstrap)
+    distances = distances_from_training(train, valid, test, vocabulary.size, bootstrap)
     figures = {
-        **likelihoods(costs, num_bootstrap, seed),
+        **likelihoods(costs, bootstrap),
         "generalisation_gap_nats": generalisation_gap(
-            costs, train_nats.sum() / train.num_events, num_bootstrap, seed
+            costs, train_nats.sum() / train.num_events, bootstrap
         ),
-        "memorisation": memorisation(train_log_probs, test_log_probs, num_bootstrap, seed),
+        "memorisation": memorisation(train_log_probs, test_log_probs, bootstrap),
         "novelty": Estimate(exact_novelty(train_log_probs)),
         "novelty_at_10k": Estimate(sampled_novelty(drawn.valid, learnt, num_drawn)),
         "uniqueness_at_1k": Estimate(uniqueness(drawn.valid, 1_000)),
         "uniqueness_at_10k": Estimate(uniqueness(drawn.valid, num_drawn)),
         "validity": validity,
         "truncated": truncated,
-        **recall(test_log_probs, num_bootstrap, seed),
-        "nearest_distance": nearest_distance(model, new, test, num_bootstrap, seed),
+        **recall(test_log_probs, bootstrap),
+        "nearest_distance": nearest_distance(model, new, test, bootstrap),
         **distances,
         "calibration_error": ece,
     }
@@ -373,5 +365,5 @@ def evaluate(model: TrainedModel, test: EncodedNames, num_bootstrap: int, seed: 
         "positions": bits_by_position(events),
     }
     tables = {name: table.round(5) for name, table in tables.items()}
-    categories = by_category(costs, test, vocabulary, num_bootstrap, seed)
+    categories = by_category(costs, test, vocabulary, bootstrap)
     return Evaluation(figures, costs, tables, categories)

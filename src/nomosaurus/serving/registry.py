@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import Comparison, compare, decoded, names_sha256, num_learnt
 from nomosaurus.files import main_checkout, write_text
 from nomosaurus.model.file import load_model
@@ -353,7 +354,8 @@ def promote(
         if champion and champion.model_sha256 != challenger.version.model_sha256:
             models.append(registry.load(champion))
             if other_test or champion.test_sha256 == challenger.version.test_sha256:
-                comparison = compare(*models, test, params.evaluate.bootstrap_samples, params.seed)
+                bootstrap = Bootstrap(params.evaluate.bootstrap_samples, params.seed)
+                comparison = compare(*models, test, bootstrap)
         verdict = decide(
             challenger,
             champion,

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
 from nomosaurus.files import read_json, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
-from nomosaurus.params import EvaluateParams
 from nomosaurus.tracking import lineage
 from nomosaurus.tracking.lock import MODEL_FILE, read_yaml, stale
 from nomosaurus.tracking.programs import run
@@ -126,7 +126,7 @@ def side(folder: Path) -> change.Side:
     )
 
 
-def changed(before: Path, after: Path, params: EvaluateParams, seed: int) -> change.Change:
+def changed(before: Path, after: Path, bootstrap: Bootstrap) -> change.Change:
     """What changed from one checkout to another.
 
     The models are compared on the test names of the later one.
@@ -135,20 +135,17 @@ def changed(before: Path, after: Path, params: EvaluateParams, seed: int) -> cha
         before: A checkout in which the pipeline has run; what is missing is said. It may be no
             folder at all.
         after: Another, later one.
-        params: For the bootstrap.
-        seed: Start of it.
+        bootstrap: For the interval of what the later model gains.
 
     Raises:
         PipelineError: If one of them is no git checkout.
     """
     sides = side(before) if before.exists() else change.Side(NO_COMMIT, ""), side(after)
-    paired, why = _paired(before, after, params, seed)
+    paired, why = _paired(before, after, bootstrap)
     return change.Change(*sides, paired, why)
 
 
-def _paired(
-    before: Path, after: Path, params: EvaluateParams, seed: int
-) -> tuple[change.Paired | None, str]:
+def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[change.Paired | None, str]:
     if not (before / MODEL_FILE).is_file():
         return None, "no model"
     try:
@@ -165,7 +162,7 @@ def _paired(
         return None, "prepared"
     if num_learnt([old, new], decoded(test, vocabulary)):
         return None, "learnt"
-    compared = compare(new, old, test, params.bootstrap_samples, seed)
+    compared = compare(new, old, test, bootstrap)
     gain = compared.gain
     return (
         change.Paired(

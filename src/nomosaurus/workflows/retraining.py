@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError
+from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.files import replace_file, write_json, write_text
 from nomosaurus.params import Params, load_params, parse_params
 from nomosaurus.serving import registry
@@ -182,7 +183,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
         other_test=True,
         dry_run=True,
     )
-    change = changed(BEFORE, Path(), params.evaluate, params.seed)
+    change = changed(BEFORE, Path(), Bootstrap(params.evaluate.bootstrap_samples, params.seed))
     _forget_before()
     came = _told(verdict, note, change)
     write_json(folder / "verdict.json", verdict.as_dict())
