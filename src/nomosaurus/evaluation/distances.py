@@ -13,6 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import jensenshannon  # type: ignore[import-untyped]
+from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
 from nomosaurus.evaluation.bootstrap import LEAST_NAMES, Bootstrap, interval
 from nomosaurus.evaluation.estimate import Estimate
@@ -62,37 +64,13 @@ def ngrams(n: int, vocab_size: int, names: EncodedNames) -> Features:
 
 
 def js_distance(p: np.ndarray, q: np.ndarray, values: np.ndarray) -> float:
-    """The Jensen-Shannon distance of two distributions, from 0 (equal) to 1 (nothing shared).
-
-    The square root of the divergence (Lin 1991, equation 4.1, in bits), which is a metric
-    (Endres and Schindelin 2003).
-
-    Args:
-        p: Shares, shape (G,), which sum to 1.
-        q: The same of the other distribution.
-        values: What they are shares of; only whether it is the same matters.
-    """
-    middle = (p + q) / 2
-    return float(np.sqrt(max(0.0, _bits(middle) - (_bits(p) + _bits(q)) / 2)))
-
-
-def _bits(p: np.ndarray) -> float:
-    """Entropy."""
-    p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
+    """The Jensen-Shannon distance, 0 to 1; of the values only whether they are the same matters."""
+    return float(jensenshannon(p, q, base=2))
 
 
 def wasserstein(p: np.ndarray, q: np.ndarray, values: np.ndarray) -> float:
-    """The Wasserstein-1 distance: how far shares have to move to make p into q, on average.
-
-    On a line it is the area between the cumulative distributions (Vallender 1974).
-
-    Args:
-        p: Shares, shape (G,), which sum to 1.
-        q: The same of the other distribution.
-        values: What they are shares of, ascending, shape (G,); the distance has their unit.
-    """
-    return float((np.abs(np.cumsum(p - q))[:-1] * np.diff(values)).sum())
+    """The Wasserstein-1 distance, in the unit of the values."""
+    return float(wasserstein_distance(values, values, p, q))
 
 
 def distances_from_training(
