@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
+from nomosaurus import __version__
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import read_json, read_name_table, read_pictures, write_text
 from nomosaurus.model.file import load_model
@@ -38,6 +39,7 @@ def main(
         read_pictures(pictures, made_by="evaluate"),
         values.evaluate,
         values.sample,
+        __version__,
     )
     write_text(report, page)
 

@@ -63,9 +63,10 @@ def page(figures=FIGURES, drawn=None, prepared=PREPARED, categories=(), model=No
         TRAINED,
         {"figures": figures, "categories": list(categories)},
         names() if drawn is None else drawn,
-        {"lengths.svg": SVG, "another_one.svg": SVG},
+        {"another_one.svg": SVG, "lengths.svg": SVG, "learning_curve.svg": SVG},
         params.evaluate,
         params.sample,
+        "1.2.3",
     )
 
 
@@ -196,7 +197,11 @@ def test_every_picture_of_the_stage_has_its_caption():
     assert wanted == {f"plots/{name}" for name in PICTURES}
     said = text(page())
     assert PICTURES["lengths.svg"][2] in said
-    assert "another one" in said
+
+
+def test_pictures_have_the_pages_order_and_unknown_ones_come_last():
+    titles = re.findall(r'<h3 id="picture-\d">(.+?)</h3>', page())
+    assert titles == ["Learning", "Length of names", "another one"]
 
 
 def test_names_come_with_bits_nearest_name_and_whether_they_are_new():

@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from nomosaurus import __version__
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.figures import CATALOGUE, Description
 from nomosaurus.model.trained import TrainedModel
@@ -233,24 +232,24 @@ PICTURES = {
         "Where the lines part, one model knows more than the other; the last places stand on few "
         "names.",
     ),
-    "activations.svg": (
-        "Activations",
-        "Bits of each character of three held-out names, and all activations below them.",
-        "Above, what each character cost, with the network’s memory and without it; below, what "
-        "the network holds in mind while it reads.",
+    "compact.svg": (
+        "The network",
+        "The network as one step with its weight matrices.",
+        "The same weights are used at every step; these are the trained ones.",
     ),
     "unrolled.svg": (
         "One name, step by step",
         "A held-out name unrolled in time: character, activation, and likeliest next characters.",
         "At each step the network reads a character, updates its activation, and expects the next.",
     ),
-    "compact.svg": (
-        "The network",
-        "The network as one step with its weight matrices.",
-        "The same weights are used at every step; these are the trained ones.",
+    "activations.svg": (
+        "Activations",
+        "Bits of each character of three held-out names, and all activations below them.",
+        "Above, what each character cost, with the network’s memory and without it; below, what "
+        "the network holds in mind while it reads.",
     ),
 }
-"""Title, alternative text and caption of each picture, by its file's name."""
+"""Title, alternative text and caption of each picture by its file's name, in the page's order."""
 
 
 def build_report(
@@ -263,6 +262,7 @@ def build_report(
     pictures: Mapping[str, bytes],
     evaluate: EvaluateParams,
     sample: SampleParams,
+    version: str,
 ) -> str:
     """The page, as HTML.
 
@@ -274,9 +274,10 @@ def build_report(
         details: metrics/evaluate_details.json; figures in it that are null or missing are left
             out, and unknown ones are shown under their key.
         names: Names that the model wrote, as samples/names.csv has them.
-        pictures: SVGs by file name, in the order of the page.
+        pictures: SVGs by file name; those that `PICTURES` lacks come last.
         evaluate: How the figures were made.
         sample: How the names were drawn.
+        version: Of Nomosaurus.
     """
     figures = {key: Estimate(**parts) for key, parts in details["figures"].items()}
     environment = Environment(
@@ -285,8 +286,9 @@ def build_report(
     environment.filters |= {"count": counted, "thousands": "{:,}".format, "percent": _percent}
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     shown = names.head(NAMES_SHOWN)
+    in_order = dict.fromkeys([*PICTURES, *pictures])
     return template.render(
-        version=__version__,
+        version=version,
         list_file=Path(model.recipe.data.path).name,
         list_name=Path(model.recipe.data.path).stem,
         verdict=verdict(figures, prepared["names_test"]),
@@ -296,7 +298,7 @@ def build_report(
         num_names=len(names),
         groups=list(figure_groups(figures)),
         categories=[_category_row(row) for row in details["categories"]],
-        pictures=[_picture(name, content) for name, content in pictures.items()],
+        pictures=[_picture(name, pictures[name]) for name in in_order if name in pictures],
         model=model,
         characters_shown=model.vocabulary.characters[:CHARACTERS_SHOWN],
         prepared=prepared,
