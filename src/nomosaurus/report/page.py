@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.figures import CATALOGUE, Description
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import EvaluateParams, SampleParams
-
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
+from nomosaurus.report.templates import counted, render
 
 NAMES_SHOWN = 50
 
@@ -279,43 +277,49 @@ def build_report(
         sample: How the names were drawn.
         version: Of Nomosaurus.
     """
-    figures = {key: Estimate(**parts) for key, parts in details["figures"].items()}
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": counted, "thousands": "{:,}".format, "percent": _percent}
-    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    figures = estimates(details)
     shown = names.head(NAMES_SHOWN)
     in_order = dict.fromkeys([*PICTURES, *pictures])
-    return template.render(
-        version=version,
-        list_file=Path(model.recipe.data.path).name,
-        list_name=Path(model.recipe.data.path).stem,
-        verdict=verdict(figures, prepared["names_test"]),
-        novelty=figures.get("novelty", Estimate(None)).value,
-        whiskers=whiskers(figures),
-        names=shown.to_dict("records"),
-        num_names=len(names),
-        groups=list(figure_groups(figures)),
-        categories=[_category_row(row) for row in details["categories"]],
-        pictures=[_picture(name, pictures[name]) for name in in_order if name in pictures],
-        model=model,
-        characters_shown=model.vocabulary.characters[:CHARACTERS_SHOWN],
-        prepared=prepared,
-        dropped={
-            key.removeprefix("dropped_").replace("_", " "): count
-            for key, count in prepared.items()
-            if key.startswith("dropped_")
-        },
-        trained=trained,
-        settings=list(_settings(model, evaluate, sample)),
-        sample=sample,
-        bootstrap_samples=evaluate.bootstrap_samples,
-        perplexity_interval=_interval(figures["perplexity"], _TWO),
-        num_near=int((shown["distance"] <= 1).sum()),
-        sha256=hashlib.sha256(model_file).hexdigest(),
-        md5=hashlib.md5(model_file).hexdigest(),
-    )
+    values = {
+        "version": version,
+        "list_file": Path(model.recipe.data.path).name,
+        "list_name": Path(model.recipe.data.path).stem,
+        "verdict": verdict(figures, prepared["names_test"]),
+        "novelty": figures.get("novelty", Estimate(None)).value,
+        "whiskers": whiskers(figures),
+        "names": shown.to_dict("records"),
+        "num_names": len(names),
+        "groups": list(figure_groups(figures)),
+        "categories": [_category_row(row) for row in details["categories"]],
+        "pictures": [_picture(name, pictures[name]) for name in in_order if name in pictures],
+        "model": model,
+        "characters_shown": model.vocabulary.characters[:CHARACTERS_SHOWN],
+        "prepared": prepared,
+        "dropped": dropped(prepared),
+        "trained": trained,
+        "settings": list(_settings(model, evaluate, sample)),
+        "sample": sample,
+        "bootstrap_samples": evaluate.bootstrap_samples,
+        "perplexity_interval": _interval(figures["perplexity"], _TWO),
+        "num_near": int((shown["distance"] <= 1).sum()),
+        "sha256": hashlib.sha256(model_file).hexdigest(),
+        "md5": hashlib.md5(model_file).hexdigest(),
+    }
+    return render("page.html.jinja", {"percent": _percent}, values)
+
+
+def estimates(details: Mapping[str, Any]) -> dict[str, Estimate]:
+    """The figures of metrics/evaluate_details.json."""
+    return {key: Estimate(**parts) for key, parts in details["figures"].items()}
+
+
+def dropped(prepared: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows of the list were dropped, by the reason, of metrics/prepare.json."""
+    return {
+        key.removeprefix("dropped_").replace("_", " "): count
+        for key, count in prepared.items()
+        if key.startswith("dropped_")
+    }
 
 
 def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
@@ -464,8 +468,3 @@ def _settings(
         for key, value in section:
             is_plain = isinstance(value, str) and value
             yield f"{name}.{key}", value if is_plain else json.dumps(value, ensure_ascii=False)
-
-
-def counted(number: int, noun: str) -> str:
-    """As in "1 name" and "1,128 names"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
