@@ -20,6 +20,17 @@ class Estimate:
     high: float | None = None
     floor: float | None = None
 
+    @property
+    def known(self) -> float:
+        """The value of a figure that is defined.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if self.value is None:
+            raise ValueError("a figure without a value")
+        return self.value
+
     def map(self, function: Callable[[float], float]) -> "Estimate":
         """The same under an increasing function, such as exp from nats to perplexity."""
         return Estimate(

@@ -273,7 +273,7 @@ def names_to_show(model: TrainedModel, names: EncodedNames, costs: pd.DataFrame)
     Of those without unknown characters and short enough for a picture; if there is none, the
     shortest, and a training name where no held-out one will do.
     """
-    order = np.argsort(costs["model"] / costs["chars"], kind="stable").to_numpy()
+    order = np.argsort((costs["model"] / costs["chars"]).to_numpy(), kind="stable")
     known = [i for i in order if (names[i] < model.vocabulary.size).all()]
     if not known:
         return [model.vocabulary.decode(model.train[0])]

@@ -131,8 +131,8 @@ class Ranks:
     @cached_property
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the weights of the first 0, 1, … draws, and of their squares; (D + 1,)."""
-        sums = (np.cumsum(values) for values in (self.weights, self.weights**2))
-        return tuple(np.concatenate(([0.0], values)) for values in sums)
+        weights = np.concatenate(([0.0], self.weights))
+        return np.cumsum(weights), np.cumsum(weights**2)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ There is no date and no path of a machine in them, so the same inputs give the s
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,4 +167,4 @@ def _interval(figure: Estimate, digits: int = 3) -> str:
     return f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
-FILTERS = {"code": code, "value": _value, "interval": _interval}
+FILTERS: dict[str, Callable[..., str]] = {"code": code, "value": _value, "interval": _interval}

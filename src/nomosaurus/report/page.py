@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import log, log2
+from operator import neg
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +46,27 @@ def _percent(value: float) -> str:
 
 
 def _of_100(figure: Estimate, beside: float | None) -> str:
-    return f"about {_decimals(0, 100 * figure.value)} of 100"
+    return f"about {_decimals(0, 100 * figure.known)} of 100"
 
 
 def _of_10_000(what: str, figure: Estimate, beside: float | None) -> str:
-    return f"{_decimals(0, 10_000 * figure.value)} of 10,000 draws {what}"
+    return f"{_decimals(0, 10_000 * figure.known)} of 10,000 draws {what}"
 
 
 def _repeats(k: int, figure: Estimate, beside: float | None) -> str:
-    return f"{_decimals(0, k * (1 - figure.value))} of {k:,} repeat an earlier one"
+    return f"{_decimals(0, k * (1 - figure.known))} of {k:,} repeat an earlier one"
 
 
 def _one_in(figure: Estimate, beside: float | None) -> str:
-    if figure.value >= 0.1:
+    if figure.known >= 0.1:
         return _of_100(figure, beside)
-    return f"about one in {1 / figure.value:,.0f}" if figure.value else "next to none"
+    return f"about one in {1 / figure.known:,.0f}" if figure.known else "next to none"
 
 
 def _share_saved(figure: Estimate, beside: float | None) -> str:
     if not beside:
         return ""
-    share = 1 - figure.value / beside
+    share = 1 - figure.known / beside
     return f"{_percent(abs(share))} {'below' if share >= 0 else 'above'} the n-gram’s"
 
 
@@ -73,7 +74,7 @@ def _further(figure: Estimate, beside: float | None) -> str:
     # No verdict by the interval: it is of drawn names, and held-out ones have their chance too.
     if not beside:
         return ""
-    share = figure.value / beside - 1
+    share = figure.known / beside - 1
     if abs(share) < 0.005:
         return "as far from the learnt names as real held-out names are"
     how = "further from" if share > 0 else "nearer to"
@@ -81,7 +82,7 @@ def _further(figure: Estimate, beside: float | None) -> str:
 
 
 def _memorised(figure: Estimate, beside: float | None) -> str:
-    times = f"a learnt name is {_decimals(1, figure.value)} times as likely as one never seen"
+    times = f"a learnt name is {_decimals(1, figure.known)} times as likely as one never seen"
     return {
         "above": times,
         "around": "no memorisation seen: the interval holds 1",
@@ -100,7 +101,7 @@ def _against_beside(words: Mapping[str, str], figure: Estimate, beside: float | 
 
 def _times_chance(figure: Estimate, beside: float | None) -> str:
     return (
-        f"{_decimals(1, figure.value / beside)} times what chance alone makes it" if beside else ""
+        f"{_decimals(1, figure.known / beside)} times what chance alone makes it" if beside else ""
     )
 
 
@@ -324,8 +325,8 @@ def dropped(prepared: Mapping[str, Any]) -> dict[str, int]:
 
 def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
     """Whether the model beats the n-gram, in a sentence, and the figures that say so."""
-    bits = figures["bits_per_char"].value
-    ngram = log2(figures["baseline_perplexity"].value)
+    bits = figures["bits_per_char"].known
+    ngram = log2(figures["baseline_perplexity"].known)
     gain = figures["gain_nats"].map(lambda nats: nats / log(2))
     facts = (
         f"On {counted(num_test, 'name')} it never saw, the model needs {_TWO(bits)} bits per "
@@ -338,9 +339,9 @@ def verdict(figures: Mapping[str, Estimate], num_test: int) -> tuple[str, str]:
             f"{facts}. With so few names the difference may be chance, and no interval is given.",
         )
     if place == "below":
-        gain = Estimate(-gain.value, -gain.high, -gain.low)
+        gain = Estimate(gain.value, gain.high, gain.low).map(neg)
     interval = f"95 % interval {_interval(gain, _THREE)}"
-    size = f"{_THREE(gain.value)} bits per character"
+    size = f"{_THREE(gain.known)} bits per character"
     return {
         "above": (
             "It predicts names it never saw better than the n-gram.",
@@ -374,7 +375,7 @@ def whiskers(figures: Mapping[str, Estimate]) -> list[dict[str, Any]]:
     return [
         {
             "label": label,
-            "value": _TWO(figure.value),
+            "value": _TWO(figure.known),
             "interval": _interval(figure, _TWO),
             "point": place(figure.value),
             "low": place(figure.low),
@@ -409,7 +410,7 @@ def _row(key: str, figure: Estimate, telling: Telling, ngram: Estimate) -> dict[
     return {
         "key": key,
         "what": CATALOGUE.get(key, Description(key, "", "", "")),
-        "value": telling.form(figure.value),
+        "value": telling.form(figure.known),
         "interval": _interval(figure, telling.form),
         "beside_label": telling.beside,
         "beside": None if beside.value is None else telling.form(beside.value),
@@ -456,7 +457,7 @@ def _picture(name: str, content: bytes) -> dict[str, Any]:
 def _is_wide(svg: bytes) -> bool:
     """Whether a picture is more than twice as wide as high, and so needs the page's width."""
     found = re.search(rb'viewBox="\S+ \S+ ([\d.]+) ([\d.]+)"', svg)
-    return bool(found) and float(found[1]) > 2 * float(found[2])
+    return found is not None and float(found[1]) > 2 * float(found[2])
 
 
 def _settings(

@@ -10,11 +10,13 @@ script in its own fonts.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from nomosaurus.errors import NomosaurusError
@@ -25,7 +27,7 @@ FORMATS = (".svg", ".png", ".pdf")
 START, END = "start", "end"
 COLOURS = "RdBu_r"  # blue below 0, white at 0, red above
 BLUE, ORANGE = "#2f5d8a", "#c9752d"  # everyone can tell them apart
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "nomosaurus",  # equal pictures, equal bytes
     "text.parse_math": False,  # a name may hold dollar signs
@@ -122,7 +124,7 @@ def _draw_costs(axes: Axes, explanation: Explanation, highest: float) -> None:
     _turn_words(axes)
 
 
-def _draw_units(axes: Axes, explanation: Explanation) -> object:
+def _draw_units(axes: Axes, explanation: Explanation) -> AxesImage:
     activations = explanation.activations.T  # (H, T)
     strongest = np.abs(activations).argmax(axis=1)  # (H,)
     value = activations[np.arange(len(activations)), strongest]
@@ -263,11 +265,9 @@ def _arrow(
 def draw_compact(explanation: Explanation) -> Figure:
     """The compact view: one step with its loop, each arrow with its real weight matrix."""
     network = explanation.network
-    layer = network.layers[0]
     matrices = {
-        "W_ax": layer.W_ax.detach().numpy(),
-        "W_aa": layer.W_aa.detach().numpy(),
-        "W_ya": network.W_ya.detach().numpy(),
+        name.rpartition(".")[2]: network.get_parameter(name).detach().numpy()
+        for name in ("layers.0.W_ax", "layers.0.W_aa", "W_ya")
     }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 4.4), layout="constrained")

@@ -142,16 +142,16 @@ class Change:
         return "\n\n".join(parts) + "\n"
 
     def _figures(self) -> str:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for key in FIGURES:
             old, new = self.before.figures.get(key), self.after.figures.get(key)
             if old or new:
                 label = CATALOGUE[key].label
                 rows.append((label, str(old or ""), str(new or ""), _difference(old, new)))
         for key in COUNTS:
-            old, new = self.before.counts.get(key), self.after.counts.get(key)
-            if old != new:
-                values = ("" if value is None else f"{value:,.0f}" for value in (old, new))
+            counts = self.before.counts.get(key), self.after.counts.get(key)
+            if counts[0] != counts[1]:
+                values = ("" if value is None else f"{value:,.0f}" for value in counts)
                 rows.append((key.replace("_", " "), *values, "changed"))
         if not rows:
             return ""
@@ -301,8 +301,7 @@ def _difference(old: Figure | None, new: Figure | None) -> str:
     if old == new:
         return "same"
     step = ("+" if new.value >= old.value else "") + _number(new.value - old.value)
-    ends = (old.low, old.high, new.low, new.high)
-    if any(end is None for end in ends):
+    if old.low is None or old.high is None or new.low is None or new.high is None:
         return step
     apart = new.low > old.high or new.high < old.low
     return f"{step}, {'**apart**' if apart else 'overlap'}"
