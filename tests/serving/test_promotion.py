@@ -4,8 +4,8 @@ import pytest
 from conftest import NAMES, make_model, params_with, with_fixed_logits
 
 from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.comparison import Comparison, compare, decoded, names_sha256, num_learnt
-from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.evaluation.comparison import compare, decoded, names_sha256, num_learnt
+from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.serving.promotion import Challenger, Version, decide

@@ -174,7 +174,7 @@ def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(traine
     note = run.data.tags["mlflow.note.content"]
     assert " · ".join(names[:10]) in note
     assert "name10" not in note
-    assert "| perplexity | 4.500 | 4.000 to 5.000 |" in note
+    assert "| Perplexity | 4.500 | 4.000 to 5.000 |" in note
     assert note.count("## ") == 2
     assert "perplexity_low" not in run.data.metrics
 

@@ -6,13 +6,12 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.workflows.change import (
     MOST_BYTES,
     NAMES_SHOWN,
     Change,
     ChangeError,
-    Figure,
-    Paired,
     Side,
     from_json,
 )
@@ -20,7 +19,7 @@ from nomosaurus.workflows.change import (
 BEFORE = Side(
     commit="a" * 40,
     model="1" * 64,
-    figures={"perplexity": Figure(6.0, 5.0, 7.0), "novelty": Figure(0.9)},
+    figures={"perplexity": Estimate(6.0, 5.0, 7.0), "novelty": Estimate(0.9)},
     counts={"names_train": 100, "names_test": 12},
     params={"model.cell": "gru", "seed": "1"},
     validation=[3.0, 2.0],
@@ -29,7 +28,7 @@ BEFORE = Side(
 AFTER = Side(
     commit="b" * 40,
     model="2" * 64,
-    figures={"perplexity": Figure(4.0, 3.5, 4.5), "novelty": Figure(0.95)},
+    figures={"perplexity": Estimate(4.0, 3.5, 4.5), "novelty": Estimate(0.95)},
     counts={"names_train": 120, "names_test": 12},
     params={"model.cell": "lstm", "seed": "1"},
     validation=[3.0, 2.5, 2.0, 1.5],
@@ -37,21 +36,21 @@ AFTER = Side(
 )
 
 
-CLEAR = Figure(0.2, 0.1, 0.3)
+CLEAR = Estimate(0.2, 0.1, 0.3)
 
 
-def change(gain: Figure = CLEAR) -> Change:
-    return Change(BEFORE, AFTER, Paired(12, 1.8, 1.6, gain), "")
+def change(gain: Estimate = CLEAR) -> Change:
+    return Change(BEFORE, AFTER, Comparison(12, 1.6, 1.8, gain), "")
 
 
 @pytest.mark.parametrize(
     ("gain", "words"),
     [
-        (Figure(0.2, 0.1, 0.3), "**Better** by 0.2000"),
-        (Figure(-0.2, -0.3, -0.1), "**Worse** by 0.2000"),
-        (Figure(0.2, -0.1, 0.5), "**No difference**"),
-        (Figure(-0.2, -0.5, 0.1), "**No difference**"),
-        (Figure(0.2), "Too few held-out names"),
+        (Estimate(0.2, 0.1, 0.3), "**Better** by 0.2000"),
+        (Estimate(-0.2, -0.3, -0.1), "**Worse** by 0.2000"),
+        (Estimate(0.2, -0.1, 0.5), "**No difference**"),
+        (Estimate(-0.2, -0.5, 0.1), "**No difference**"),
+        (Estimate(0.2), "Too few held-out names"),
     ],
 )
 def test_a_difference_is_real_only_where_the_paired_interval_lies_on_one_side_of_0(gain, words):
@@ -72,7 +71,7 @@ def test_intervals_that_do_not_touch_are_apart_and_others_overlap():
     rows = {line.split(" | ")[0]: line for line in change().as_markdown().splitlines()}
     assert rows["| Perplexity"].endswith("| -2.0000, **apart** |")
     assert rows["| New, share of draws"].endswith("| +0.0500 |")
-    wide = dataclasses.replace(AFTER, figures={"perplexity": Figure(5.5, 4.0, 6.0)})
+    wide = dataclasses.replace(AFTER, figures={"perplexity": Estimate(5.5, 4.0, 6.0)})
     assert "-0.5000, overlap" in Change(BEFORE, wide).as_markdown()
 
 

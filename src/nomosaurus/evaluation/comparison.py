@@ -3,33 +3,16 @@
 # N test names
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.evaluation.estimate import Comparison
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same test names; nats per character, the ends counted.
-
-    Attributes:
-        names: N.
-        challenger, champion: What each costs.
-        gain: What the challenger saves, paired.
-    """
-
-    names: int
-    challenger: float
-    champion: float
-    gain: Estimate
 
 
 def compare(

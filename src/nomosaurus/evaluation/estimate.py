@@ -45,3 +45,19 @@ class Estimate:
         if self.low is None or self.high is None:
             return "unknown"
         return "above" if self.low > other else "below" if self.high < other else "around"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same test names; nats per character, the ends counted.
+
+    Attributes:
+        names: How many.
+        challenger, champion: What each costs.
+        gain: What the challenger saves, paired.
+    """
+
+    names: int
+    challenger: float
+    champion: float
+    gain: Estimate

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nomosaurus.evaluation.comparison import Comparison
+from nomosaurus.evaluation.estimate import Comparison
 from nomosaurus.params import PromoteParams
 
 FLOORS = {

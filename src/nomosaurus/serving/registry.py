@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
 from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.comparison import Comparison, compare, decoded, names_sha256, num_learnt
+from nomosaurus.evaluation.comparison import compare, decoded, names_sha256, num_learnt
 from nomosaurus.files import main_checkout, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import TrainedModel
@@ -250,7 +250,7 @@ class Registry:
             said.append(f"run [{run.info.run_name}]({address})")
             said += [
                 f"from `{used.dataset.name}` (MD5 {used.dataset.digest[:8]})"
-                for used in run.inputs.dataset_inputs
+                for used in (run.inputs.dataset_inputs if run.inputs else [])
                 if any(tag.value == "list" for tag in used.tags)
             ]
         if champion.commit:
@@ -350,12 +350,13 @@ def promote(
         challenger = registry.register(model_path, names_sha256(names))
         champion = registry.champion()
         models = [model]
-        comparison: Comparison | None = None
+        comparison = None
         if champion and champion.model_sha256 != challenger.version.model_sha256:
-            models.append(registry.load(champion))
+            other = registry.load(champion)
+            models.append(other)
             if other_test or champion.test_sha256 == challenger.version.test_sha256:
                 bootstrap = Bootstrap(params.evaluate.bootstrap_samples, params.seed)
-                comparison = compare(*models, test, bootstrap)
+                comparison = compare(model, other, test, bootstrap)
         verdict = decide(
             challenger,
             champion,

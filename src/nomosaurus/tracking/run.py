@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nomosaurus import __version__
+from nomosaurus.evaluation.figures import CATALOGUE
 from nomosaurus.files import main_checkout, read_json, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import Epoch
@@ -33,14 +34,11 @@ from nomosaurus.training.loop import Watcher
 JOURNALS = ".runs"
 SECONDS_BETWEEN_SENDS = 1.0
 MOST_TIME_SENDING = 0.1  # share of the time in which networks train
-HEADLINES = {
-    "perplexity": "perplexity",
-    "network_perplexity": "perplexity of its networks without the n-gram",
-    "baseline_perplexity": "perplexity of the n-gram alone",
-    "gain_nats": "saved against the n-gram, nats per character",
-    "memory_gain_nats": "cost of forgetting a_{t-1}, nats per character",
-    "novelty": "probability that a drawn name is not a training name",
-}
+HEADLINES = (
+    *("perplexity", "network_perplexity", "baseline_perplexity"),
+    *("gain_nats", "memory_gain_nats", "novelty"),
+)
+"""Figures that the description shows."""
 ONLY_IN_FILES = (
     *("bits_per_char", "novelty_at_10k", "uniqueness_at_1k"),
     *("recall_at_1k", "recall_at_10k", "recall_at_100k", "js_1gram", "js_3gram"),
@@ -394,9 +392,9 @@ def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
 def _figures(metrics: Mapping[str, float | None]) -> str:
     """The headline figures as a table in Markdown."""
     rows = ["| | value | 95 % interval |", "|---|---|---|"]
-    for key, label in HEADLINES.items():
+    for key in HEADLINES:
         if metrics.get(key) is not None:
             low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
             interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
-            rows.append(f"| {label} | {metrics[key]:.3f} | {interval} |")
+            rows.append(f"| {CATALOGUE[key].label} | {metrics[key]:.3f} | {interval} |")
     return "\n".join(rows)

@@ -69,7 +69,7 @@ def is_local() -> bool:
     return not os.environ.get("MLFLOW_TRACKING_URI")
 
 
-def one_at_a_time() -> AbstractContextManager:
+def one_at_a_time() -> AbstractContextManager[object]:
     """Holds other processes off the store in this folder.
 
     Two that make its tables at the same time break each other, and two that write get in each

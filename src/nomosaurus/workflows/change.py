@@ -11,6 +11,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.evaluation.figures import CATALOGUE
 
 NAMES_SHOWN = 20
@@ -38,20 +39,6 @@ class ChangeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure with its 95 % interval; None for an end that is not known."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return _number(self.value)
-        return f"{_number(self.value)} ({_number(self.low)} to {_number(self.high)})"
-
-
-@dataclass(frozen=True)
 class Side:
     """A model with what its pipeline wrote; what a checkout has not is empty.
 
@@ -67,27 +54,11 @@ class Side:
 
     commit: str
     model: str
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Estimate] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Both models on the same held-out names, in nats per character.
-
-    Attributes:
-        names: How many.
-        before, after: What each model costs.
-        gain: What the later one saves, by a paired bootstrap over names.
-    """
-
-    names: int
-    before: float
-    after: float
-    gain: Figure
 
 
 @dataclass(frozen=True)
@@ -96,13 +67,14 @@ class Change:
 
     Attributes:
         before, after: The two.
-        paired: None where they could not be compared on the same names.
+        paired: The later model as the challenger; None where they could not be compared on the
+            same names.
         why_not_paired: The reason, one of `UNPAIRED`; empty where they were.
     """
 
     before: Side
     after: Side
-    paired: Paired | None = None
+    paired: Comparison | None = None
     why_not_paired: str = ""
 
     @property
@@ -114,10 +86,12 @@ class Change:
             why = UNPAIRED.get(self.why_not_paired, UNPAIRED["no model"])
             return f"The two models were not compared on the same names: {why}."
         gain, names = self.paired.gain, f"on the same {self.paired.names:,} held-out names"
-        costs = f"{self.paired.after:.4f} nats per character against {self.paired.before:.4f}"
+        costs = (
+            f"{self.paired.challenger:.4f} nats per character against {self.paired.champion:.4f}"
+        )
         if gain.low is None or gain.high is None:
             return f"Too few held-out names to tell a difference from chance: {costs} {names}."
-        how, by = ("Better", gain.value) if gain.value >= 0 else ("Worse", -gain.value)
+        how, by = ("Better", gain.known) if gain.known >= 0 else ("Worse", -gain.known)
         interval = (
             f"{names}, gain {gain.value:.4f}, 95 % interval {gain.low:.4f} to {gain.high:.4f}"
         )
@@ -147,7 +121,7 @@ class Change:
             old, new = self.before.figures.get(key), self.after.figures.get(key)
             if old or new:
                 label = CATALOGUE[key].label
-                rows.append((label, str(old or ""), str(new or ""), _difference(old, new)))
+                rows.append((label, _shown(old), _shown(new), _difference(old, new)))
         for key in COUNTS:
             counts = self.before.counts.get(key), self.after.counts.get(key)
             if counts[0] != counts[1]:
@@ -234,10 +208,10 @@ def from_json(text: str) -> Change:
             _side(content["after"]),
             None
             if paired is None
-            else Paired(
+            else Comparison(
                 int(_finite(paired["names"])),
-                _finite(paired["before"]),
-                _finite(paired["after"]),
+                _finite(paired["challenger"]),
+                _finite(paired["champion"]),
                 _figure(paired["gain"]),
             ),
             _text(content["why_not_paired"]),
@@ -258,9 +232,9 @@ def _side(content: dict[str, Any]) -> Side:
     )
 
 
-def _figure(content: dict[str, Any]) -> Figure:
+def _figure(content: dict[str, Any]) -> Estimate:
     low, high = (None if content[end] is None else _finite(content[end]) for end in ("low", "high"))
-    return Figure(_finite(content["value"]), low, high)
+    return Estimate(_finite(content["value"]), low, high)
 
 
 def _finite(value: Any) -> float:
@@ -295,12 +269,21 @@ def _number(value: float) -> str:
     return f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
-def _difference(old: Figure | None, new: Figure | None) -> str:
+def _shown(figure: Estimate | None) -> str:
+    if figure is None:
+        return ""
+    if figure.low is None or figure.high is None:
+        return _number(figure.known)
+    return f"{_number(figure.known)} ({_number(figure.low)} to {_number(figure.high)})"
+
+
+def _difference(old: Estimate | None, new: Estimate | None) -> str:
     if not old or not new:
         return ""
     if old == new:
         return "same"
-    step = ("+" if new.value >= old.value else "") + _number(new.value - old.value)
+    gain = new.known - old.known
+    step = ("+" if gain >= 0 else "") + _number(gain)
     if old.low is None or old.high is None or new.low is None or new.high is None:
         return step
     apart = new.low > old.high or new.high < old.low

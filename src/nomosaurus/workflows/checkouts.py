@@ -9,6 +9,7 @@ import pandas as pd
 from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
+from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.files import read_json, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
@@ -109,7 +110,7 @@ def side(folder: Path) -> change.Side:
         commit,
         lineage.file_sha256(model) if model.is_file() else "",
         figures={
-            key: change.Figure(figure["value"], figure.get("low"), figure.get("high"))
+            key: Estimate(figure["value"], figure.get("low"), figure.get("high"))
             for key, figure in details.items()
             if figure.get("value") is not None
         },
@@ -145,7 +146,7 @@ def changed(before: Path, after: Path, bootstrap: Bootstrap) -> change.Change:
     return change.Change(*sides, paired, why)
 
 
-def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[change.Paired | None, str]:
+def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[Comparison | None, str]:
     if not (before / MODEL_FILE).is_file():
         return None, "no model"
     try:
@@ -162,17 +163,7 @@ def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[change.Pai
         return None, "prepared"
     if num_learnt([old, new], decoded(test, vocabulary)):
         return None, "learnt"
-    compared = compare(new, old, test, bootstrap)
-    gain = compared.gain
-    return (
-        change.Paired(
-            compared.names,
-            compared.champion,
-            compared.challenger,
-            change.Figure(gain.value, gain.low, gain.high),
-        ),
-        "",
-    )
+    return compare(new, old, test, bootstrap), ""
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -180,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
