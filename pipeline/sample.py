@@ -1,7 +1,6 @@
 """Stage `sample`: the trained network writes names."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
@@ -15,7 +14,6 @@ from nomosaurus.generation.nearest import name_table
 from nomosaurus.generation.request import Request
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.file import load_model
-from nomosaurus.model.trained import ScoredName
 from nomosaurus.params import load_params
 
 
@@ -25,7 +23,6 @@ def main(params: Path, model: Path, names: Path) -> None:
     values = load_params(params)
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
-    drawn: Sequence[ScoredName]
     try:
         drawn = NameGenerator(trained).generate(
             values.sample.count, Request.from_params(values.sample)
@@ -34,7 +31,7 @@ def main(params: Path, model: Path, names: Path) -> None:
         if not error.managed:
             raise
         print(f"warning: {error}", file=sys.stderr)
-        drawn = error.managed
+        drawn = list(error.managed)
     write_table(names, name_table(trained, drawn))
 
 

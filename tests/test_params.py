@@ -48,6 +48,36 @@ def test_missing_key_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("line", "wrong", "message"),
+    [
+        (
+            "  temperature: 1.0",
+            "  # temperature: 1.0",
+            "sample.temperature is missing; every value has its place in params.yaml",
+        ),
+        (
+            "temperature: 1.0",
+            "temprature: 1.0",
+            "unknown key sample.temprature (value 1.0); did you mean temperature?",
+        ),
+        ("avoid: []", "avoid: rex", "sample.avoid must be a list, got 'rex'"),
+        ("given: ''", "given:", "sample.given must be text"),
+        (
+            "max_length: 0 ",
+            "max_length: 4 #",
+            "sample.max_length must be at least min_length, got 4 with min_length 5",
+        ),
+    ],
+)
+def test_what_is_sampled_has_no_default_and_the_rules_of_a_request(tmp_path, line, wrong, message):
+    def change(text):
+        assert line in text
+        return text.replace(line, wrong).replace("min_length: 1 ", "min_length: 5 ")
+
+    assert message in written(tmp_path, change)
+
+
+@pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
         ("ngram_weight", "2", "must be less than or equal to 1, got 2"),

@@ -1,14 +1,15 @@
 """params.yaml as strict, frozen models; the only place that reads it.
 
 Units and meanings stand beside each value in params.yaml; the ranges stand here.
-There are no defaults: a run is described by its params.yaml alone.
+params.yaml has no defaults: a run is described by it alone. Those of `SampleSettings` are for
+whoever asks for names without it.
 """
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -21,9 +22,13 @@ DropProbability = Annotated[float, Field(ge=0, lt=1)]
 HiddenSize = Annotated[int, Field(ge=1, le=4096)]
 Members = Annotated[int, Field(ge=1, le=32)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1)]
 Auto = Literal["auto"]
+
+
+MISSING = "is missing; every value has its place in params.yaml"
 
 
 class Section(BaseModel):
@@ -104,23 +109,85 @@ class CrossvalidateParams(Section):
     folds: int = Field(ge=3, le=100)
 
 
-class SampleParams(Section):
+class SampleSettings(Section):
+    """Which names are wanted; without any of it, the model's own distribution.
+
+    The one place for each setting's type, range, default and meaning: params.yaml,
+    `generation.request.Request`, the command line and the served model all take theirs from here.
+    """
+
+    seed: Seed = Field(default=0, description="Same seed, same names; another, others.")
+    temperature: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=100,
+        description="Below 1 closer to the list's habits, above 1 wilder; 1 is the model itself.",
+    )
+    top_k: int = Field(
+        default=0, ge=0, description="Draw each character from the k most likely; 0 for all."
+    )
+    top_p: float = Field(
+        default=1.0,
+        ge=0.0001,
+        le=1,
+        description="Draw each character from the most likely that together reach this "
+        "probability; 1 for all.",
+    )
+    prefix: str = Field(default="", description="What every name begins with.")
+    min_length: int = Field(default=1, ge=1, description="The fewest characters of a name.")
+    max_length: int = Field(
+        default=0, ge=0, description="The most characters; 0 for the model's own limit."
+    )
+    match: str = Field(
+        default="",
+        description="A regular expression that every name matches somewhere: 'us$' for an "
+        "ending, 'saur' for a part.",
+    )
+    avoid: Sequence[str] = Field(
+        default=(),
+        description="Names not wanted or already taken; * stands for any characters, so *rex* is "
+        "any name with rex in it.",
+    )
+    min_distance: int = Field(
+        default=0, ge=0, description="The fewest edits between a name and any that was learnt."
+    )
+    new: bool = Field(default=False, description="Leave out names that are on the list.")
+    unique: bool = Field(default=False, description="Never the same name twice.")
+    given: str | None = Field(
+        default=None,
+        description="The category, if the model learnt with data.condition; `nomosaurus info` "
+        "names them.",
+    )
+
+    @model_validator(mode="after")
+    def some_length_is_left(self) -> Self:
+        """A max_length below min_length leaves no length that a name could have."""
+        if 0 < self.max_length < self.min_length:
+            raise ValueError(
+                f"max_length must be at least min_length, got {self.max_length} "
+                f"with min_length {self.min_length}"
+            )
+        return self
+
+
+class Count(Section):
+    """How many names. A class of its own: a section's keys come in the order of its bases."""
+
+    count: AtLeastOne
+
+
+class SampleParams(SampleSettings, Count):
     """How the names in samples/names.csv are drawn."""
 
-    count: int = Field(ge=1)
-    seed: int = Field(ge=0, lt=2**63)
-    temperature: float = Field(ge=0.01, le=100)
-    top_k: int = Field(ge=0)
-    top_p: float = Field(gt=0, le=1)
-    prefix: str
-    min_length: int = Field(ge=1)
-    max_length: int = Field(ge=0)
-    match: str
-    avoid: list[str]
-    min_distance: int = Field(ge=0)
-    new: bool
-    unique: bool
-    given: str
+    given: str  # '' for any category
+
+    @model_validator(mode="after")
+    def every_key_is_there(self) -> Self:
+        """The defaults are not for params.yaml."""
+        for key in type(self).model_fields:
+            if key not in self.model_fields_set:
+                raise ValueError(f"{key} {MISSING}")
+        return self
 
 
 class PromoteParams(Section):
@@ -136,7 +203,7 @@ class PromoteParams(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: int = Field(ge=0, lt=2**63)
+    seed: Seed
     data: DataParams
     model: ModelParams
     train: TrainParams
@@ -146,7 +213,7 @@ class Params(Section):
     promote: PromoteParams
 
     @model_validator(mode="after")
-    def train_keeps_half(self) -> "Params":
+    def train_keeps_half(self) -> Self:
         """The two held-out shares must leave at least half of the names to learn."""
         held_out = self.data.validation_share + self.data.test_share
         if held_out > 0.5:
@@ -281,13 +348,13 @@ def parse_params(content: Any, source: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = error.errors()
-        # A misspelt key shows up twice, as missing and as unknown: the unknown one helps.
-        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
-        raise ParamsError(f"{source}: {_in_one_line(problems[0])}") from None
+        raise ParamsError(f"{source}: {rule_broken(error, Params)}") from None
 
 
-def _in_one_line(problem: Any) -> str:
+def rule_broken(error: ValidationError, section: type[Section]) -> str:
+    """The first rule that a section's values broke: key, rule and value in one line."""
+    # A misspelt key shows up twice, as missing and as unknown: the unknown one helps.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = problem["loc"]
     or_auto = ""
     if location[-1:] in (("constrained-float",), ("constrained-int",)):
@@ -296,14 +363,16 @@ def _in_one_line(problem: Any) -> str:
     value = problem["input"]
     kind = problem["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(section, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {key} (value {value!r}); {hint}"
     if kind == "missing":
-        return f"{key} is missing; every value has its place in params.yaml"
+        return f"{key} {MISSING}"
     if kind == "value_error":
-        return str(problem["ctx"]["error"])
+        return ".".join(filter(None, (key, str(problem["ctx"]["error"]))))
+    if kind in ("sequence_str", "is_instance_of"):
+        return f"{key} must be a list, got {value!r}"
     rule = problem["msg"].removeprefix("Input should be ")
     rule = {
         "a valid integer": "a whole number",
@@ -319,8 +388,7 @@ def _in_one_line(problem: Any) -> str:
     return f"{key} {verb} {rule}, got {value!r}"
 
 
-def _known_keys(section: tuple[Any, ...]) -> list[str]:
-    model: Any = Params
-    for name in section:
+def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
+    for name in location:
         model = model.model_fields[name].annotation
     return list(model.model_fields)

@@ -1,13 +1,14 @@
 """What a person asks for when names are generated, and what became of what was drawn."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import regex
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
 from nomosaurus.errors import SamplingError
-from nomosaurus.params import SampleParams
+from nomosaurus.params import SampleParams, SampleSettings, rule_broken
 
 SECONDS_FOR_A_MATCH = 1.0
 """A regular expression that takes longer on one name would take for ever on a million."""
@@ -25,67 +26,31 @@ REASONS = {
 """Why a drawn name may be left out, in the order in which it is asked."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """Which names are wanted; without any of it, the model's own distribution.
+class Request(SampleSettings):
+    """Which names are wanted; `SampleSettings` has the settings, their ranges and defaults.
 
     Names come with the probabilities that the model, at this temperature, gives them among all
     names that meet the request: prefix, lengths and the rest change which names come, not how
     likely one is against another.
 
-    Attributes:
-        seed: Same seed, same names.
-        temperature: Below 1 bolder on the likely, above 1 wilder; 0.01 to 100.
-        top_k: Draw each character from the k most likely; 0 for all.
-        top_p: Draw from the most likely that together reach this probability; 1 for all.
-        prefix: What every name begins with.
-        min_length: The fewest characters, 1 or more.
-        max_length: The most characters; 0 for as many as a name of the list may have.
-        match: A regular expression that is found in every name; empty for any name.
-        avoid: Names not wanted; in each, `*` stands for any characters.
-        min_distance: The fewest edits from every training name; 0 for any.
-        new: Leave out names that are on the list.
-        unique: Leave out names that came before: drawn without replacement.
-        given: The category of every name; over all categories if it is not given.
+    Raises:
+        SamplingError: Naming the setting, its rule and the value.
     """
 
-    seed: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    prefix: str = ""
-    min_length: int = 1
-    max_length: int = 0
-    match: str = ""
-    avoid: Sequence[str] = ()
-    min_distance: int = 0
-    new: bool = False
-    unique: bool = False
-    given: str | None = None
-
     @classmethod
-    def from_params(cls, params: SampleParams) -> "Request":
+    def from_params(cls, params: SampleParams) -> Self:
         """What the section `sample` of params.yaml asks for; an empty `given` there is none."""
         values = params.model_dump(exclude={"count"})
         return cls(**values | {"given": params.given or None})
 
-    def __post_init__(self) -> None:
-        """Refuse lengths and distances that no name can have.
-
-        Raises:
-            SamplingError: Naming the setting, its rule and the value.
-        """
-        if self.min_length < 1:
-            raise SamplingError(f"min_length must be 1 or more, got {self.min_length}")
-        if self.max_length < 0:
-            raise SamplingError(f"max_length must be 0 (no limit) or more, got {self.max_length}")
-        if 0 < self.max_length < self.min_length:
-            raise SamplingError(
-                f"max_length must be at least min_length, got {self.max_length} "
-                f"with min_length {self.min_length}"
-            )
-        if self.min_distance < 0:
-            raise SamplingError(f"min_distance must be 0 or more, got {self.min_distance}")
+    @model_validator(mode="wrap")
+    @classmethod
+    def refuse_in_one_line(cls, settings: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong as the rest of the library does."""
+        try:
+            return handler(settings)
+        except ValidationError as error:
+            raise SamplingError(rule_broken(error, cls)) from None
 
 
 @dataclass
@@ -158,15 +123,16 @@ class Wording:
         folded = _folded(name)
         if folded in self._names or (self._patterns and self._patterns.fullmatch(folded)):
             return "avoided"
+        if self._match is None:
+            return None
         try:
-            if self._match and not self._match.search(name, timeout=SECONDS_FOR_A_MATCH):
-                return "unmatched"
+            found = self._match.search(name, timeout=SECONDS_FOR_A_MATCH)
         except TimeoutError:
             raise SamplingError(
                 f"match took more than {SECONDS_FOR_A_MATCH:g} second on {name!r}, "
                 f"got {self._match.pattern!r}; write it without nested repetitions"
             ) from None
-        return None
+        return None if found else "unmatched"
 
 
 def _folded(text: str) -> str:

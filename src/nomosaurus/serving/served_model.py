@@ -2,7 +2,7 @@
 
 MLflow runs this file when it loads the model. With `n` above 0 in the request's params it
 generates as many names; otherwise it scores the names in the column `name`; of the category
-`given`, where the model knows categories. What a request may ask for is bounded in `servable`.
+`given`, where the model knows categories. `tracking.logged_model` declares those params.
 MLflow's server answers an `MlflowException` with the HTTP status of its code; any other exception
 becomes a 400 that shows a traceback and not the reason.
 """
@@ -24,7 +24,15 @@ from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import ScoredName
 from nomosaurus.names.reading import check_encoding
 from nomosaurus.names.vocabulary import characters
-from nomosaurus.tracking.logged_model import LONGEST_SCORED, MOST_DRAWS, MOST_NAMES
+
+MOST_NAMES = 1_000
+"""Names that one request may ask for, and names that it may have scored."""
+
+MOST_DRAWS = 50_000
+"""Draws after which a request counts as one that is met too rarely to be served."""
+
+LONGEST_SCORED = 1_000
+"""Characters of a name that is scored; no list has longer ones (data.max_length)."""
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):

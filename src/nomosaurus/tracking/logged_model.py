@@ -6,8 +6,12 @@
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from nomosaurus.generation.request import Request
+from nomosaurus.params import SampleSettings
+
+if TYPE_CHECKING:
+    from mlflow.types import ParamSchema
 
 PACKAGE = Path(__file__).parents[1]
 CODE = PACKAGE / "serving" / "served_model.py"
@@ -24,40 +28,41 @@ NEEDS = (
 )
 """The packages that the served model imports."""
 
-MOST_NAMES = 1_000
-"""Names that one request may ask for, and names that it may have scored."""
+TYPES: dict[Any, str] = {
+    int: "long",
+    float: "double",
+    str: "string",
+    str | None: "string",
+    bool: "boolean",
+}
+NOT_SERVED = ("match", "avoid")
+"""Settings that no client may send: a pattern from a stranger may take any time."""
 
-MOST_DRAWS = 50_000
-"""Draws after which a request counts as one that is met too rarely to be served."""
 
-LONGEST_SCORED = 1_000
-"""Characters of a name that is scored; no list has longer ones (data.max_length)."""
+def served_params() -> "ParamSchema":
+    """What a request's params may hold: `n` and settings; there, an empty `given` is none."""
+    from mlflow.types import ParamSchema, ParamSpec
 
-TYPES = {int: "long", float: "double", str: "string", bool: "boolean"}
-SETTINGS = (
-    "seed",
-    "temperature",
-    "top_k",
-    "top_p",
-    "prefix",
-    "min_length",
-    "max_length",
-    "min_distance",
-    "new",
-    "unique",
-)
-"""The fields of `Request` that a client may set; `given` too, empty for none. Not `match` and
-`avoid`: a pattern from a stranger may take any time."""
+    return ParamSchema(
+        [
+            ParamSpec("n", "long", 0),
+            *(
+                ParamSpec(
+                    name, TYPES[field.annotation], "" if field.default is None else field.default
+                )
+                for name, field in SampleSettings.model_fields.items()
+                if name not in NOT_SERVED
+            ),
+        ]
+    )
 
 
 def log_servable_model(path: Path, run_id: str) -> None:
     """Log a model file and this package's code to a run; no pickle among them."""
     import mlflow
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ColSpec, Schema
 
-    defaults = Request()
-    settings = {name: getattr(defaults, name) for name in SETTINGS} | {"given": ""}
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "name", required=False)]),
         outputs=Schema(
@@ -69,12 +74,7 @@ def log_servable_model(path: Path, run_id: str) -> None:
                 ColSpec("boolean", "new"),
             ]
         ),
-        params=ParamSchema(
-            [
-                ParamSpec("n", "long", 0),
-                *(ParamSpec(name, TYPES[type(value)], value) for name, value in settings.items()),
-            ]
-        ),
+        params=served_params(),
     )
     with tempfile.TemporaryDirectory() as folder:
         # A copy without compiled files, so that equal code gives equal artifacts.
