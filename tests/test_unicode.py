@@ -105,7 +105,7 @@ def run(trained, monkeypatch):
         with monkeypatch.context() as patch:
             if terminal:
                 console = Console(force_terminal=True, color_system=None, width=120)
-                patch.setattr("nomosaurus.commands.app._console", lambda: console)
+                patch.setattr("nomosaurus.commands.shown.console", lambda: console)
             result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
         return result.stdout

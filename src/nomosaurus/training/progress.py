@@ -1,9 +1,9 @@
-"""What a person sees of long work: bars on a terminal, plain lines elsewhere."""
+"""What a person sees of training: bars on a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -104,47 +104,3 @@ def training_progress(
         console=console,
     ) as bars:
         yield TrainingProgress(console, bars, labels, max_epochs, seconds_between_lines)
-
-
-@contextmanager
-def names_progress(
-    total: int | None, seconds_between_lines: float = 10
-) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many names are done, at which rate, and the time left.
-
-    Nothing where standard output is a terminal, since there the names themselves are seen.
-
-    Args:
-        total: Names in all; None where nobody knows before the last one.
-        seconds_between_lines: Without a terminal, say no more than one line in this time.
-
-    Yields:
-        What to call with the names done so far, as often as one likes.
-    """
-    console = Console(stderr=True)
-    bars = None
-    if console.is_terminal and not sys.stdout.isatty():
-        columns = [TextColumn("{task.fields[said]}"), TimeElapsedColumn()]
-        if total:
-            columns = [BarColumn(bar_width=20), *columns, TextColumn("<"), TimeRemainingColumn()]
-        bars = Progress(*columns, console=console, transient=True)
-        bar = bars.add_task("names", total=total, said="")
-    started = last = time.monotonic()
-
-    def update(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < (0.1 if bars else seconds_between_lines):
-            return
-        last = now
-        rate = done / (now - started)
-        of_all = f" of {total:,}" if total else ""
-        said = f"{done:,}{of_all} names, {rate:,.0f} a second"
-        if bars:
-            bars.update(bar, completed=done, said=said)
-        elif not sys.stdout.isatty():
-            left = f", {(total - done) / rate:,.0f} s left" if total else ""
-            print(said + left, file=sys.stderr)
-
-    with bars or nullcontext():
-        yield update

@@ -1,0 +1,437 @@
+"""`generate`, `score`, `explain` and `info`: what one model file is asked for."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple, fields
+from inspect import Parameter, Signature, signature
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.cells import cell_len
+from rich.console import Console
+
+from nomosaurus.commands import shown
+from nomosaurus.errors import ListError, one_line_errors
+from nomosaurus.params import SampleSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nomosaurus.evaluation.scoring import Assessment
+    from nomosaurus.model.trained import ScoredName, TrainedModel
+
+commands = typer.Typer(rich_markup_mode=None)
+
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="The model file; one file is the whole model.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object a line: name, log_prob (nats, end counted), chars "
+        "(letters + 1), bits_per_char, new.",
+    ),
+]
+GivenOption = Annotated[
+    str | None, typer.Option(help=SampleSettings.model_fields["given"].description)
+]
+DEFAULT_MODEL = Path("models/model.safetensors")
+
+SCORED_TOGETHER = 1_000
+"""Names of a long list that are read, scored and printed at a time."""
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, for its `**settings`, an option for each sampling setting after its first."""
+    options = []
+    schema = SampleSettings.model_json_schema()["properties"]
+    for name, field in SampleSettings.model_fields.items():
+        kind, default, meaning = field.annotation, field.default, field.description
+        if name == "avoid":
+            kind, default, meaning = Path | None, None, f"UTF-8 text, a name a line. {meaning}"
+        option = typer.Option(
+            default,
+            f"--{name.replace('_', '-')}",
+            min=schema[name].get("minimum"),
+            max=schema[name].get("maximum"),
+            help=meaning,
+        )
+        options.append(
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=option, annotation=kind)
+        )
+    first, *others, _ = signature(command).parameters.values()
+    command.__signature__ = Signature([first, *options, *others])  # type: ignore[attr-defined]
+    return command
+
+
+@commands.command()
+@one_line_errors()
+@with_settings
+def generate(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many names.")] = 10,
+    as_json: JsonOption = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
+    ] = False,
+    model: ModelOption = DEFAULT_MODEL,
+    **settings: Any,
+) -> None:
+    """Write names, one a line.
+
+    The first ten of -n 1000 are the ten of -n 10. What is asked for changes which names
+    come, not how likely one is against another. Standard error says how many were drawn
+    and why others were left out.
+
+    \b
+    Examples:
+      nomosaurus generate -n 20 --new --unique
+      nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
+      nomosaurus generate -n 100 --new --unique --prefix tyr --match 'us$' \\
+        --min-length 8 --max-length 14 --min-distance 3
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    from nomosaurus.generation.generator import NameGenerator
+    from nomosaurus.generation.request import Request, Tally
+
+    avoid = settings["avoid"]
+    request = Request(**settings | {"avoid": tuple(_lines(avoid)) if avoid else ()})
+    generator = NameGenerator(_load(model))
+    tally = Tally()
+    write = _writer("json" if as_json else "csv" if as_csv else "text")
+    with shown.names_progress(count) as progress:
+        for name in generator.stream(count, request, tally):
+            write(name)
+            progress(tally.kept)
+    if tally.left_out:
+        print(tally, file=sys.stderr)
+
+
+@commands.command()
+@one_line_errors()
+def score(
+    names: Annotated[list[str] | None, typer.Argument(help="Names to score.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="UTF-8 text, a name a line.")] = None,
+    given: GivenOption = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line: what generate gives, percentile_train, "
+            "percentile_held_out, rank (null where it is only known to be more than rank_low), "
+            "rank_low, rank_high, nearest (name, distance), surprise (character, empty for the "
+            "end; place; bits).",
+        ),
+    ] = False,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Say what to think of names, in the order given.
+
+    Names come from the arguments, from --file, or from standard input, a name a line.
+
+    A name sounds as typical as 70 % of the list's names if so many of them have as many bits
+    per character or more. Its rank is its place among all names that the model can write,
+    the likeliest first, estimated from 10,000 drawn ones.
+
+    \b
+    Examples:
+      nomosaurus score diplosaurio
+      nomosaurus score --json < names.txt
+    """
+    if names and file:
+        raise typer.BadParameter("give names or --file, not both")
+    if not names and not file and sys.stdin.isatty():
+        raise typer.BadParameter("give names, --file, or names on standard input")
+    from nomosaurus.evaluation.scoring import Ranks, assess
+    from nomosaurus.names.reading import check_encoding
+
+    for name in names or []:
+        check_encoding(name)
+    trained = _load(model)
+    lines = iter(names) if names else _lines(file)
+    blank = 0
+    unknown: set[str] = set()
+
+    def blocks() -> Iterator[list[str]]:
+        nonlocal blank
+        while read := list(islice(lines, SCORED_TOGETHER)):
+            block = [line for line in read if trained.normalise(line)]
+            blank += len(read) - len(block)
+            unknown.update(trained.unknown_characters(block))
+            if block:
+                yield block
+
+    waiting = blocks()
+    first = next(waiting, None)
+    if first is None:
+        raise ListError("there is no name to score; give at least one that is not blank")
+    with Console(stderr=True).status("drawing 10,000 names to compare with"):
+        ranks = Ranks.draw(trained, given)
+    widths: list[int] = []
+    done = 0
+    with shown.names_progress(len(names) if names else None) as progress:
+        for block in chain([first], waiting):
+            assessed = assess(trained, block, ranks, given)
+            if as_json:
+                print(*map(_json_line, assessed), sep="\n")
+            elif len(assessed) == 1 and not widths:
+                _print_assessment(assessed[0], trained)
+            else:
+                widths = _print_assessments(assessed, widths)
+            done += len(block)
+            progress(done)
+    if blank:
+        print(f"warning: empty lines left out: {blank:,}", file=sys.stderr)
+    if unknown:
+        some = " ".join(repr(character) for character in sorted(unknown)[:20])
+        print(f"warning: no learnt name has the characters {some}", file=sys.stderr)
+
+
+def _print_assessment(name: "Assessment", model: "TrainedModel") -> None:
+    """One name, in words."""
+    held_out, learnt = len(model.list_bits.validation), len(model.list_bits.train)
+    if name.rank is None or name.rank_high is None:
+        rank = f"more than {shown.large(name.rank_low)}"
+    else:
+        low, high = shown.large(name.rank_low), shown.large(name.rank_high)
+        rank = f"about {shown.large(name.rank)} (95 % interval {low} to {high})"
+    surprise = name.surprise
+    what = shown.visible(surprise.character) if surprise.character else "its end"
+    console = shown.console()
+    rows = {
+        "on the list": "no" if name.new else "yes",
+        "likelihood": f"log-probability {name.log_prob:.2f}, "
+        f"{name.bits_per_char:.2f} bits a character",
+        "it sounds": f"as typical as {name.percentile_held_out:.0f} % of the {held_out:,} names "
+        f"held out, and as {name.percentile_train:.0f} % of the {learnt:,} learnt",
+        "rank": f"{rank} among all names that the model can write",
+        "nearest learnt": ", ".join(
+            f"{shown.isolated(near.name, console)} ({near.distance})" for near in name.nearest
+        ),
+        "surprise": f"{shown.isolated(what, console)} at place {surprise.place} costs most, "
+        f"{surprise.bits:.1f} bits",
+    }
+    console.print(shown.isolated(name.name, console), soft_wrap=True)
+    console.print(shown.pairs({f"  {key}": value for key, value in rows.items()}))
+
+
+def _print_assessments(names: "list[Assessment]", widths: list[int]) -> list[int]:
+    """Many names, a line each; gives the widths of the columns, for the names that follow.
+
+    Args:
+        names: The names.
+        widths: Empty for the first names, which get headings.
+    """
+    console = shown.console()
+    rows = [
+        (
+            shown.isolated(name.name, console),
+            f"{name.log_prob:.2f}",
+            f"{name.bits_per_char:.2f}",
+            f"{name.percentile_held_out:.0f} %",
+            f"> {shown.large(name.rank_low)}" if name.rank is None else shown.large(name.rank),
+            "yes" if name.new else "no",
+            f"{shown.isolated(shown.visible(name.surprise.character) or 'end', console)} "
+            f"{name.surprise.bits:.1f}",
+            f"{shown.isolated(name.nearest[0].name, console)} ({name.nearest[0].distance})",
+        )
+        for name in names
+    ]
+    if not widths:
+        headings = ("name", "log-prob", "bits/char", "typical", "rank", "new", "surprise")
+        rows.insert(0, (*headings, "nearest (edits)"))
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - cell_len(cell))  # none where a later cell is wider
+            cells.append(space + cell if 1 <= i <= 4 else cell + space)
+        print("  ".join(cells).rstrip())
+    return widths
+
+
+@commands.command()
+@one_line_errors()
+def explain(
+    name: Annotated[str, typer.Argument(help="Any name.")],
+    network: Annotated[
+        int, typer.Option(min=1, help="Which of the model's networks to look into.")
+    ] = 1,
+    given: GivenOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the activations: a file that ends in .svg, .png or .pdf. Time goes "
+            "across, units down, sorted by the step at which each is strongest."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object: a step each with x, a (all of a_t), y (all of y_t), target, "
+            "bits, forgetful_bits, model_bits; empty x or target is the boundary.",
+        ),
+    ] = False,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Show step by step what a network reads, remembers and expects in a name.
+
+    At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
+    character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
+    for the whole model. If the names have categories and none is given, it is the one that
+    the model finds likeliest for the name.
+
+    \b
+    Examples:
+      nomosaurus explain diplosaurio
+      nomosaurus explain diplosaurio --plot diplosaurio.svg
+    """
+    from nomosaurus.evaluation.explain import explain as explain_name
+    from nomosaurus.names.reading import check_encoding
+
+    check_encoding(name)
+    explanation = explain_name(_load(model), name, network, given)
+    if plot:
+        from nomosaurus.report.pictures import draw_activations, save_picture
+
+        save_picture(draw_activations([explanation]), plot)
+        print(f"{plot} written", file=sys.stderr)
+    if as_json:
+        print(json.dumps(explanation.as_dict(), ensure_ascii=False))
+        return
+    console = shown.console()
+    table = shown.columns(
+        ("t", "x_t", "a_t", "y_t", "came", "bits", "forgetting", "model"),
+        numbers=("t", "bits", "forgetting", "model"),
+    )
+    units = max(4, min(24, console.width - 72))  # the other columns take 72
+
+    def visible(character: str) -> str:
+        return shown.isolated(shown.visible(character), console)
+
+    strips = _strips(explanation.activations, units)
+    for t, (step, strip) in enumerate(zip(explanation.steps, strips, strict=True), start=1):
+        likely = explanation.most_likely(step, 3)
+        table.add_row(
+            str(t),
+            visible(step.x) or "start",
+            strip,
+            ", ".join(f"{visible(c) or 'end'} {p:.0%}" for c, p in likely),
+            visible(step.target) or "end",
+            f"{step.bits:.2f}",
+            f"{step.forgetful_bits:.2f}",
+            f"{step.model_bits:.2f}",
+        )
+    steps = explanation.steps
+    totals = [
+        sum(getattr(step, key) for step in steps)
+        for key in ("bits", "forgetful_bits", "model_bits")
+    ]
+    table.add_row("", "", "", "", "all", *(f"{total:.2f}" for total in totals))
+    console.print(table)
+    params = explanation.network.params
+    print(
+        f"\nx_t is read, a_t remembered (the {len(strips[0])} of {params.hidden_size} units that "
+        "move most, ▁ for -1 to █ for 1),\ny_t expected by network "
+        f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
+        "a_{t-1} there; then, for the whole model."
+    )
+    if explanation.category is not None:
+        chosen = "as given" if given is not None else "the likeliest for this name"
+        print(f"All of it for the category {explanation.category!r}, {chosen}.")
+
+
+def _strips(activations: "np.ndarray", units: int) -> list[str]:
+    """The units that move most, a block each, for every step; activations (T, H)."""
+    moving = sorted(activations.std(axis=0).argsort(kind="stable")[::-1][:units])
+    blocks = "▁▂▃▄▅▆▇█"
+    return [
+        "".join(blocks[min(7, int((a + 1) / 2 * 8))] for a in row) for row in activations[:, moving]
+    ]
+
+
+@commands.command()
+@one_line_errors()
+def info(model: ModelOption = DEFAULT_MODEL) -> None:
+    """Say what a model file holds, and how it was trained."""
+    from nomosaurus.tracking.lineage import file_sha256
+
+    trained = _load(model)
+    recipe, mixture = trained.recipe, trained.mixture
+    vocabulary = trained.vocabulary
+    console = shown.console()
+    rows = {
+        "file": f"{model} ({model.stat().st_size:,} bytes)",
+        "sha256": file_sha256(model),
+        "networks": f"{recipe.model.members} {recipe.model.cell}, hidden_size "
+        f"{recipe.model.hidden_size}, num_layers {recipe.model.num_layers}, "
+        f"{mixture.num_parameters:,} parameters in all",
+        "n-gram": f"modified Kneser-Ney {mixture.ngram.order}-gram, "
+        f"weight {mixture.ngram_weight.short:g} in the mixture where it knows none of the "
+        f"context, {mixture.ngram_weight.long:g} where it knows all",
+        "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
+        f"{len(trained.train):,} of them to learn from",
+        "characters": f"{len(vocabulary.characters):,}: "
+        + " ".join(shown.isolated(shown.visible(c), console) for c in vocabulary.characters[:60])
+        + (" …" if len(vocabulary.characters) > 60 else ""),
+        "training": f"seed {recipe.seed}; "
+        + ", ".join(
+            f"network {i} kept epoch {best.number} "
+            f"(validation {best.validation_nats:.4f} nats/char)"
+            for i, best in enumerate(trained.best_epochs, start=1)
+        ),
+    }
+    if vocabulary.categories:
+        counts = Counter(trained.train.categories.tolist())
+        rows["categories"] = f"{recipe.data.condition}: " + ", ".join(
+            f"{category!r} {counts[i]:,}" for i, category in enumerate(vocabulary.categories)
+        )
+    console.print(shown.pairs(rows))
+
+
+def _load(path: Path) -> "TrainedModel":
+    from torch import set_num_threads
+
+    from nomosaurus.model.file import load_model
+
+    model = load_model(path)
+    set_num_threads(model.recipe.train.num_threads)  # as in the stages, for the same names
+    return model
+
+
+def _writer(kind: str) -> Callable[["ScoredName"], None]:
+    """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
+    if kind == "json":
+        return lambda name: print(_json_line(name))
+    if kind == "text":
+        return lambda name: print(name.name)
+    from nomosaurus.model.trained import ScoredName
+
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(field.name for field in fields(ScoredName))
+    return lambda name: table.writerow(astuple(name))
+
+
+def _json_line(name: "ScoredName") -> str:
+    return json.dumps(asdict(name), ensure_ascii=False)
+
+
+def _lines(path: Path | None) -> Iterator[str]:
+    """Lines of a file, or of standard input without one, as they are read."""
+    from nomosaurus.names.reading import read_lines
+
+    if path is None:
+        yield from read_lines(sys.stdin.buffer, "standard input")
+        return
+    try:
+        with path.open("rb") as stream:
+            yield from read_lines(stream, str(path))
+    except OSError as error:
+        raise ListError(f"{path} cannot be read: {error.strerror}") from None

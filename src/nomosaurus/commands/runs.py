@@ -1,0 +1,208 @@
+"""`summary`, `runs`, `sync`, `backfill` and `promote`: what the pipeline left."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from nomosaurus.commands import shown
+from nomosaurus.commands.names import DEFAULT_MODEL, ModelOption
+from nomosaurus.errors import one_line_errors
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command()
+@one_line_errors()
+def summary() -> None:
+    """Show what the last `dvc repro` came to.
+
+    Run it in the repository's root.
+    """
+    from nomosaurus.files import read_json, read_name_table
+
+    prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
+    details = read_json(Path("metrics/evaluate_details.json"), made_by="evaluate")
+    figures = details["figures"]
+    drawn = read_name_table(Path("samples/names.csv"), made_by="sample").head(20)
+    console = shown.console()
+    names = [shown.isolated(name, console) for name in drawn["name"]]
+    table = shown.columns(("", "perplexity", "95 % interval"), numbers=("perplexity",))
+    table.title, table.title_justify = "On names it never saw", "left"
+
+    def row(label: str, key: str) -> None:
+        value, low, high = (figures[key][part] for part in ("value", "low", "high"))
+        interval = "too few names" if low is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(label, f"{value:.3f}", interval)
+
+    row("this model", "perplexity")
+    row("its networks without the n-gram", "network_perplexity")
+    row("the n-gram alone (Kneser-Ney)", "baseline_perplexity")
+    console.print()
+    console.print(table)
+    console.print(
+        f"\nA name it writes is new with probability {figures['novelty']['value']:.3f} "
+        f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
+    )
+    kind = "new names" if drawn["new"].all() else "names"
+    console.print(f"\n{len(names)} {kind} (samples/names.csv has all):\n")
+    width = max(cell_len(name) for name in names) + 2
+    columns = max(1, 78 // width)
+    for start in range(0, len(names), columns):
+        cells = [set_cell_size(name, width) for name in names[start : start + columns]]
+        console.print("  " + "".join(cells).rstrip())
+    console.print(
+        "\nNext:\n"
+        "  read why to believe it           report.html\n"
+        "  compare runs in the MLflow UI    make ui\n"
+        "  more names                       .venv/bin/nomosaurus generate -n 50 --new --seed 2\n"
+        "  learn your own list              set data.path in params.yaml, then make repro",
+    )
+
+
+@commands.command()
+@one_line_errors()
+def runs(
+    commit: Annotated[
+        str,
+        typer.Option(
+            help="Only runs of this commit (a hash, branch or tag): started there, or of the "
+            "model that its dvc.lock names."
+        ),
+    ] = "",
+    experiment: Annotated[str, typer.Option(help="Only runs of this DVC experiment.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the runs in MLflow, the latest first.
+
+    \b
+    Examples:
+      nomosaurus runs
+      nomosaurus runs --commit HEAD
+      nomosaurus runs --experiment gru
+    """
+    if commit and experiment:
+        raise typer.BadParameter("give --commit or --experiment, not both")
+    from nomosaurus.tracking.runs import recorded_runs
+
+    found = recorded_runs(commit, experiment)
+    if as_json:
+        for run in found:
+            print(json.dumps(asdict(run), ensure_ascii=False))
+        return
+    table = shown.columns(
+        ("run", "state", "perplexity", "gain", "cell", "list", "commit", "", "started"),
+        numbers=("perplexity", "gain"),
+    )
+    for run in found:
+        table.add_row(
+            run.name,
+            run.state.lower(),
+            *("" if x is None else f"{x:.3f}" for x in (run.perplexity, run.gain_nats)),
+            run.cell,
+            run.list,
+            run.commit[:7],
+            "dirty" if run.dirty == "true" else "",
+            run.started,
+        )
+    shown.console().print(table)
+
+
+@commands.command()
+@one_line_errors()
+def sync() -> None:
+    """Send MLflow what it missed while it was out of reach.
+
+    A stage that tracks does the same first. A model here that has no run gets one.
+    """
+    from nomosaurus.tracking.runs import sync as send_what_was_missed
+
+    line = ""
+    for line in send_what_was_missed():
+        print(line)
+    if not line:
+        print("nothing was missed")
+
+
+@commands.command()
+@one_line_errors()
+def backfill() -> None:
+    """Make the runs that MLflow lacks from what git and DVC hold.
+
+    For a store that is new: the checked-out commit's model and that of each DVC experiment
+    get a run with params, losses, figures, plots and samples.
+    """
+    from nomosaurus.tracking.backfill import backfill as make_missing_runs
+
+    for name, outcome in make_missing_runs():
+        print(f"{name}: {outcome}")
+
+
+NOT_PROMOTED = 3
+
+
+@commands.command()
+@one_line_errors()
+def promote(
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Make the former champion the champion again.")
+    ] = False,
+    other_test: Annotated[
+        bool,
+        typer.Option(
+            "--other-test",
+            help="Compare although the test names are not those that the champion was judged on, "
+            "as when the list has grown. Both are judged on those of this checkout.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say the verdict, and leave the champion as it is.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the verdict here too, as Markdown.")
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+) -> None:
+    """Make this checkout's model the champion that is served, if it earns it.
+
+    Its run is found by the model's content and registered as the challenger. It must come
+    from a clean commit, keep above the floors in params.yaml, and beat the champion on the same
+    test names: the 95 % interval of what it saves must lie above promote.margin_nats.
+    The first one needs only the floors. Every change of champion is a line in
+    promotions.jsonl. Run it in the repository's root.
+
+    \b
+    Exit code: 0 promoted, 3 not promoted, 1 an error, 2 a wrong option.
+
+    \b
+    Examples:
+      nomosaurus promote --markdown verdict.md
+      nomosaurus promote --rollback
+    """
+    if rollback and (markdown or other_test or dry_run):
+        raise typer.BadParameter("--rollback goes with --json alone")
+    from torch import set_num_threads
+
+    from nomosaurus.files import write_text
+    from nomosaurus.params import load_params
+    from nomosaurus.serving import registry
+
+    params = load_params(Path("params.yaml"))
+    log = Path("promotions.jsonl")
+    if rollback:
+        event = registry.roll_back(params.promote.registered_model, log)
+        print(event.as_json() if as_json else f"{params.promote.registered_model}: {event.why}")
+        return
+    set_num_threads(params.train.num_threads)
+    verdict = registry.promote(
+        model, Path("data/prepared"), params, log, other_test=other_test, dry_run=dry_run
+    )
+    print(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict)
+    if markdown:
+        write_text(markdown, verdict.as_markdown())
+    if not verdict.promoted:
+        raise typer.Exit(NOT_PROMOTED)
