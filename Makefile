@@ -20,7 +20,7 @@ help: ## Show this list
 
 setup: $(READY) ## Make .venv, as the other commands do when it is missing
 
-repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report; then a summary
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report, track; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
 	@$(BIN)/nomosaurus summary
 
