@@ -28,7 +28,7 @@ REBUILT_AT = 0.05
 
 @dataclass(frozen=True)
 class Drawing:
-    """How characters are drawn: a request as a model takes it, its ranges checked there.
+    """How characters are drawn: a request in a model's terms. `Request` checks the ranges.
 
     Attributes:
         temperature: Divides the log-probabilities; below 1 bolder on the likely, above 1 wilder.

@@ -10,12 +10,11 @@ becomes a 400 that shows a traceback and not the reason.
 from dataclasses import asdict, fields
 from typing import Any
 
-import mlflow
 import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModelContext
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from nomosaurus.errors import ListError, NomosaurusError, SamplingError
 from nomosaurus.generation.generator import NameGenerator
@@ -35,7 +34,7 @@ LONGEST_SCORED = 1_000
 """Characters of a name that is scored; no list has longer ones (data.max_length)."""
 
 
-class ServedModel(mlflow.pyfunc.PythonModel):
+class ServedModel(PythonModel):
     """`NameGenerator` behind MLflow's predict; threads may share it."""
 
     def load_context(self, context: PythonModelContext) -> None:
