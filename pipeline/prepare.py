@@ -14,8 +14,7 @@ import typer
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import write_json
 from nomosaurus.names.corpus import build_corpus, name_hashes
-from nomosaurus.names.dataset import EncodedNames, Prepared, save_prepared
-from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.names.dataset import Split, save_prepared
 from nomosaurus.params import load_params
 
 
@@ -24,14 +23,9 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     """Read the list that params.yaml names, and write the prepared data and its counts."""
     data = load_params(params).data
     corpus = build_corpus(data)
-    vocabulary = Vocabulary.from_names(corpus.train, corpus.categories)
-    train, validation, test = (
-        EncodedNames.from_names(names, vocabulary, corpus.categories)
-        for names in (corpus.train, corpus.validation, corpus.test)
-    )
-    known_hashes = name_hashes(corpus.names(), data.split_key)
-    save_prepared(prepared, Prepared(vocabulary, train, validation, test, known_hashes))
-    write_json(metrics, corpus.report(vocabulary))
+    split = Split.encode((corpus.train, corpus.validation, corpus.test), corpus.categories)
+    save_prepared(prepared, split, name_hashes(corpus.names(), data.split_key))
+    write_json(metrics, corpus.report(split.vocabulary))
 
 
 if __name__ == "__main__":

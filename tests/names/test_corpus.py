@@ -14,7 +14,7 @@ from nomosaurus.names.corpus import (
     name_hash,
     name_hashes,
     normalise,
-    split_sides,
+    side_of,
 )
 from nomosaurus.names.reading import read_lines, read_rows
 from nomosaurus.names.vocabulary import Vocabulary
@@ -123,8 +123,9 @@ def test_adding_names_moves_no_name_to_another_side(tmp_path):
 
 
 def test_split_shares_are_what_params_say():
+    params = params_with().data
     names = [f"n{i}" for i in range(20_000)]
-    sides = np.array(split_sides(names, params_with().data))
+    sides = np.array([side_of(name, params) for name in names])
     # Binomial with n = 20,000 and p = 0.1: standard deviation 42.4, five of them 212.
     assert abs((sides == "test").sum() - 2000) < 212
     assert abs((sides == "validation").sum() - 2000) < 212
@@ -132,7 +133,7 @@ def test_split_shares_are_what_params_say():
 
 def test_another_key_is_another_split():
     one, other = params_with().data, params_with(data={"split_key": "other"}).data
-    assert split_sides(NAMES, one) != split_sides(NAMES, other)
+    assert [side_of(n, one) for n in NAMES] != [side_of(n, other) for n in NAMES]
 
 
 def test_name_hash_is_the_same_in_every_process():

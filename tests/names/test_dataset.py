@@ -5,7 +5,7 @@ import torch
 from nomosaurus.errors import ArtifactError
 from nomosaurus.names.dataset import (
     EncodedNames,
-    Prepared,
+    Split,
     batches_by_length,
     load_known_hashes,
     load_split,
@@ -82,7 +82,7 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
     hashes = np.array([3, 2**63 + 1], dtype=np.uint64)
     for train in (["abc"], NAMES):  # the second time over the first
         save_prepared(
-            folder, Prepared(VOCABULARY, encoded(train), encoded(["a"]), encoded([]), hashes)
+            folder, Split(VOCABULARY, encoded(train), encoded(["a"]), encoded([])), hashes
         )
         assert load_vocabulary(folder) == VOCABULARY
         assert load_split(folder, "train").decode(VOCABULARY) == train
@@ -113,7 +113,7 @@ def test_categories_go_with_their_names(tmp_path):
     assert chosen.categories.tolist() == [2, 0, 2]
     assert names.with_category(1).categories.tolist() == [1] * 6
     hashes = np.zeros(1, dtype=np.uint64)
-    save_prepared(tmp_path / "prepared", Prepared(vocabulary, names, names, names, hashes))
+    save_prepared(tmp_path / "prepared", Split(vocabulary, names, names, names), hashes)
     assert load_vocabulary(tmp_path / "prepared") == vocabulary
     assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
 

@@ -15,7 +15,7 @@ from nomosaurus.commands.app import app
 from nomosaurus.errors import RegistryError, TrackingError
 from nomosaurus.evaluation.comparison import names_sha256
 from nomosaurus.model.file import save_model
-from nomosaurus.names.dataset import EncodedNames, Prepared, save_prepared
+from nomosaurus.names.dataset import EncodedNames, Split, save_prepared
 from nomosaurus.params import load_params
 from nomosaurus.serving.registry import Event, Registry, promote, write_log
 from nomosaurus.tracking.lineage import file_sha256
@@ -47,7 +47,7 @@ def git(*arguments: str) -> None:
 def prepare(folder: Path, test: list[str]) -> None:
     model = make_model()
     sides = (EncodedNames.from_names(names, model.vocabulary) for names in (NAMES, TEST, test))
-    save_prepared(folder, Prepared(model.vocabulary, *sides, model.known_hashes))
+    save_prepared(folder, Split(model.vocabulary, *sides), model.known_hashes)
 
 
 def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:

@@ -6,7 +6,7 @@ import torch
 from conftest import REPOSITORY, params_with
 
 from nomosaurus.errors import ListError
-from nomosaurus.names.corpus import build_corpus, split_sides
+from nomosaurus.names.corpus import build_corpus, side_of
 from nomosaurus.params import Recipe
 from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.training.processes import train_networks
@@ -37,9 +37,8 @@ def test_every_name_is_held_out_once_and_on_one_side_of_each_fold(num_folds):
 def test_the_first_of_ten_folds_is_the_pipelines_own_split():
     params = params_with().data
     first = make_folds(DINOSAURS, 10, params.split_key)[0]
-    sides = split_sides(DINOSAURS, params)
     for side in ("train", "validation", "test"):
-        names = [name for name, its in zip(DINOSAURS, sides, strict=True) if its == side]
+        names = [name for name in DINOSAURS if side_of(name, params) == side]
         assert decoded(first, side) == names
 
 

@@ -59,7 +59,7 @@ class Corpus:
             return sum(c not in known for name in names for c in characters(name))
 
         def unknown_category(names: list[str]) -> int:
-            categories = [self.categories[name] for name in names if name in self.categories]
+            categories = (self.categories[name] for name in names if self.categories)
             return sum(category not in known_categories for category in categories)
 
         return {
@@ -108,8 +108,8 @@ def build_corpus(params: DataParams) -> Corpus:
             + "".join(f", {count} dropped as {reason}" for reason, count in dropped.items())
         )
     sides: dict[str, list[str]] = {side: [] for side in SPLITS}
-    for name, side in zip(names, split_sides(names, params), strict=True):
-        sides[side].append(name)
+    for name in names:
+        sides[side_of(name, params)].append(name)
     if not all(sides.values()):
         counts = ", ".join(f"{len(sides[side])} {side}" for side in SPLITS)
         raise ListError(
@@ -155,29 +155,25 @@ def drop_reason(name: str, max_length: int) -> str | None:
 
 
 def name_hash(name: str, key: str) -> int:
-    """A keyed 64-bit BLAKE2b hash of a normalised name; it is a function of both alone."""
+    """A keyed 64-bit BLAKE2b hash of a normalised name."""
     digest = hashlib.blake2b(name.encode("utf-8"), digest_size=8, key=key.encode("utf-8"))
     return int.from_bytes(digest.digest(), "big")
 
 
 def name_hashes(names: Iterable[str], key: str) -> np.ndarray:
-    """The hashes of many names, sorted, as uint64: which names a list holds, unreadably."""
+    """The hashes of many names, sorted; uint64."""
     return np.sort(np.array([name_hash(name, key) for name in names], dtype=np.uint64))
 
 
-def split_sides(names: Iterable[str], params: DataParams) -> list[str]:
-    """The side of each name, one of `SPLITS`, from its keyed hash and nothing else.
+def side_of(name: str, params: DataParams) -> str:
+    """The side of a name, one of `SPLITS`, from its keyed hash and nothing else.
 
     So the order of the list does not matter, and a name keeps its side when
     others are added or removed.
     """
-    sides = []
-    for name in names:
-        position = name_hash(name, params.split_key) / 2**64  # uniform in [0, 1)
-        if position < params.test_share:
-            sides.append("test")
-        elif position < params.test_share + params.validation_share:
-            sides.append("validation")
-        else:
-            sides.append("train")
-    return sides
+    position = name_hash(name, params.split_key) / 2**64  # uniform in [0, 1)
+    if position < params.test_share:
+        return "test"
+    if position < params.test_share + params.validation_share:
+        return "validation"
+    return "train"

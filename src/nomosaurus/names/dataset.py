@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +40,9 @@ class EncodedNames:
         vocabulary: Vocabulary,
         categories: Mapping[str, str] | None = None,
     ) -> "EncodedNames":
-        """Encode names; a character outside the vocabulary gets the unknown id.
+        """Encode names; what is outside the vocabulary gets the unknown id.
 
-        Args:
-            names: The names.
-            vocabulary: Their characters, and the categories that have an id.
-            categories: Of each name; not known where it has none.
+        A name without an entry in `categories` is of no known category.
         """
         encoded = [vocabulary.encode(name) for name in names]
         ids = np.concatenate(encoded) if encoded else np.empty(0, dtype=vocabulary.id_type)
@@ -87,7 +84,7 @@ class EncodedNames:
 
     @property
     def event_rows(self) -> np.ndarray:
-        """The name that each event belongs to, shape (P,)."""
+        """The row of each event's name, shape (P,)."""
         return np.repeat(np.arange(len(self)), self.lengths + 1)
 
     @property
@@ -162,13 +159,10 @@ def make_batch(names: EncodedNames, rows: np.ndarray) -> Batch:
 def batches_by_length(
     names: EncodedNames, batch_size: int, generator: torch.Generator | None = None
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Batches of names of nearly one length, so that little is padded.
+    """Every name once, in batches of nearly one length, so that little is padded.
 
-    Args:
-        names: The names, each in exactly one batch.
-        batch_size: The most names in a batch.
-        generator: With it, which names of a length meet, and the order of the
-            batches, are random; without it, batches come shortest first.
+    With a generator, which names of a length meet and the order of the batches are random;
+    without one, the shortest names come first.
 
     Yields:
         The rows of the names in the batch, shape (B,), and the batch.
@@ -186,39 +180,37 @@ def batches_by_length(
         yield rows, make_batch(names, rows)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` hands to the stages after it.
-
-    Attributes:
-        vocabulary: The characters and categories of train.
-        train, validation, test: The encoded names of each side.
-        known_hashes: Sorted keyed hashes of every name of the list, all sides;
-            shape (names,), uint64. It tells a new name from a listed one without
-            showing what the held-out sides hold.
-    """
+class Split(NamedTuple):
+    """The encoded names of each side, and the vocabulary of those to learn."""
 
     vocabulary: Vocabulary
     train: EncodedNames
     validation: EncodedNames
     test: EncodedNames
-    known_hashes: np.ndarray
+
+    @classmethod
+    def encode(
+        cls, sides: Sequence[Sequence[str]], categories: Mapping[str, str] | None = None
+    ) -> "Split":
+        """Encode the names of train, validation and test."""
+        vocabulary = Vocabulary.from_names(sides[0], categories)
+        encoded = (EncodedNames.from_names(side, vocabulary, categories) for side in sides)
+        return cls(vocabulary, *encoded)
 
 
-def save_prepared(folder: Path, prepared: Prepared) -> None:
-    """Write the prepared data as one folder, in the place of an earlier one."""
+def save_prepared(folder: Path, split: Split, known_hashes: np.ndarray) -> None:
+    """Write the prepared data as one folder, in the place of an earlier one.
+
+    The keyed hashes of all names, sorted, tell a new name from a listed one without showing what
+    the held-out sides hold; shape (names,), uint64.
+    """
 
     def write(beside: Path) -> None:
-        content = {
-            "characters": list(prepared.vocabulary.characters),
-            "unknown_mass": prepared.vocabulary.unknown_mass,
-            "categories": list(prepared.vocabulary.categories),
-        }
-        text = json.dumps(content, ensure_ascii=False, indent=1)
+        text = json.dumps(asdict(split.vocabulary), ensure_ascii=False, indent=1)
         write_text(beside / "vocabulary.json", text + "\n")
-        np.save(beside / "known_hashes.npy", prepared.known_hashes)
+        np.save(beside / "known_hashes.npy", known_hashes)
         for side in ("train", "validation", "test"):
-            names: EncodedNames = getattr(prepared, side)
+            names: EncodedNames = getattr(split, side)
             (beside / side).mkdir()
             for part in PARTS:
                 np.save(beside / side / f"{part}.npy", getattr(names, part))
@@ -256,7 +248,7 @@ def load_split(folder: Path, side: str) -> EncodedNames:
 
 
 def load_known_hashes(folder: Path) -> np.ndarray:
-    """The sorted hashes of every name of the list, shape (names,), uint64.
+    """The hashes that `save_prepared` wrote.
 
     Raises:
         ArtifactError: If they are missing or damaged.

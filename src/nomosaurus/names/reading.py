@@ -26,13 +26,12 @@ def read_rows(path: Path, column: str, condition: str = "") -> list[Row]:
     """The raw rows of a list: one file, or a folder of files of the known formats.
 
     Args:
-        path: CSV, TSV or Parquet with a `column`, or TXT with a name a line.
-        column: The column with the names; TXT has none, so it is not used there.
+        path: CSV, TSV or Parquet, or TXT with a name a line.
+        column: The column with the names; not used for TXT.
         condition: The column with the categories; empty for none.
 
     Raises:
-        ListError: If a file is missing, of another format, not UTF-8, malformed,
-            or without a column.
+        ListError: If a file is missing, of another format, not UTF-8, malformed, or lacks a column.
     """
     if not path.exists():
         raise ListError(f"{path} not found; data.path in params.yaml names the list")
@@ -51,7 +50,12 @@ def _read_file(path: Path, column: str, condition: str) -> list[Row]:
     if suffix not in FORMATS:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
     if suffix == ".parquet":
-        return _rows(_read_parquet(path), path, column, condition)
+        try:
+            table = pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
+            problem = str(error).splitlines()[0]
+            raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
+        return _rows(table, path, column, condition)
     if suffix == ".txt":
         if condition:
             raise ListError(
@@ -81,14 +85,6 @@ def _read_file(path: Path, column: str, condition: str) -> list[Row]:
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
     return _rows(table, path, column, condition)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
-        problem = str(error).splitlines()[0]
-        raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
 
 
 def _separator(text: str, suffix: str) -> str:
@@ -121,11 +117,7 @@ def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[st
 
 
 def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
-    """The lines of UTF-8 text, one by one, without their ends.
-
-    Args:
-        stream: The text as bytes, at its beginning; a byte-order mark is passed over.
-        source: Where it comes from, for the message.
+    """The lines of UTF-8 text from `source`, one by one, without their ends.
 
     Raises:
         ListError: At the first byte that is not UTF-8.
@@ -136,12 +128,9 @@ def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
 
 
 def decode(content: bytes, source: str, first_line: int = 1) -> str:
-    """UTF-8 text with LF line ends, without a byte-order mark.
+    """UTF-8 text from `source`, with LF line ends and without a byte-order mark.
 
-    Args:
-        content: The text from its line `first_line` on.
-        source: Where it comes from, for the message.
-        first_line: 1 for the whole text.
+    `content` begins with line `first_line`.
 
     Raises:
         ListError: At the first byte that is not UTF-8.

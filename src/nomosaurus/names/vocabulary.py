@@ -20,7 +20,7 @@ BOUNDARY_ID = 0
 """The id that starts and ends every name."""
 
 Counts = TypeVar("Counts", float, np.ndarray)
-"""Of one name or event, or an array: of each of several."""
+"""Of one name or event, or of each of several."""
 
 
 def characters(name: str) -> list[str]:
@@ -51,20 +51,15 @@ class Vocabulary:
     def from_names(
         cls, names: Sequence[str], categories: Mapping[str, str] | None = None
     ) -> "Vocabulary":
-        """Collect the characters and categories of `names`, the training names alone.
+        """Collect the characters and categories of the training names.
 
-        `categories` has the category of each name, or of none. `unknown_mass` is the
-        Good-Turing estimate (Good 1953): the number of characters seen exactly once, or 1 if
-        there is none, over the number of events (characters and ends) plus 1.
+        `categories` has that of every name, or of none. `unknown_mass` is the Good-Turing
+        estimate (Good 1953): the number of characters seen exactly once, or 1 if there is none,
+        over the number of events (characters and ends) plus 1.
         """
-        counts: Counter[str] = Counter()
-        events = 0
-        for name in names:
-            found = characters(name)
-            counts.update(found)
-            events += len(found) + 1
+        counts = Counter(character for name in names for character in characters(name))
         singletons = sum(count == 1 for count in counts.values())
-        unknown_mass = max(singletons, 1) / (events + 1)
+        unknown_mass = max(singletons, 1) / (counts.total() + len(names) + 1)
         of_names = {categories[name] for name in names} if categories else ()
         return cls(tuple(sorted(counts)), unknown_mass, tuple(sorted(of_names)))
 
@@ -89,8 +84,7 @@ class Vocabulary:
 
     def encode(self, name: str) -> np.ndarray:
         """Ids of a name's characters, shape (T,), without boundaries."""
-        known = self._ids
-        ids = [known.get(character, self.unknown_id) for character in characters(name)]
+        ids = [self._ids.get(character, self.unknown_id) for character in characters(name)]
         return np.array(ids, dtype=self.id_type)
 
     @property
@@ -101,19 +95,15 @@ class Vocabulary:
     def encode_categories(self, categories: Iterable[str | None]) -> np.ndarray:
         """Ids of the categories of names, shape (N,), of the smallest unsigned type; None is C."""
         known: dict[str | None, int] = {c: i for i, c in enumerate(self.categories)}
-        unknown = self.num_categories
-        ids = [known.get(category, unknown) for category in categories]
-        return np.array(ids, dtype=np.min_scalar_type(unknown))
+        ids = [known.get(category, self.num_categories) for category in categories]
+        return np.array(ids, dtype=np.min_scalar_type(self.num_categories))
 
     def unknown_nats(self, known: Counts, unknown: Counts) -> Counts:
         """What the unknown event adds to the negative log-likelihood of names, in nats.
 
-        At each step it has the probability `unknown_mass`, and what a network or an
-        n-gram predicts shares the rest, so that all of it still sums to 1.
-
-        Args:
-            known: Scored characters and ends that are known.
-            unknown: Unknown characters.
+        At each step it has the probability `unknown_mass`, and what a network or an n-gram
+        predicts shares the rest, so that all still sums to 1. `known` counts known characters
+        and ends, `unknown` unknown characters.
         """
         return -(known * math.log1p(-self.unknown_mass) + unknown * math.log(self.unknown_mass))
 
@@ -131,8 +121,7 @@ class Vocabulary:
     def one_hot(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """The matrix of x_t: one row a time step, with its 1 at the id; shape (T, V).
 
-        A row for the unknown id is all zeros. This is the full form of what
-        `ids.npy` stores in compact form.
+        A row for the unknown id is all zeros.
         """
         ids = np.asarray(ids)
         return (ids[:, None] == np.arange(self.size)).astype(np.float32)  # (T, V)
