@@ -78,7 +78,7 @@ def test_one_pass_gives_what_the_parts_give_alone():
         "model": model.mixture.name_nats(names),
         "networks": alone.name_nats(names),
         "ngram": model.mixture.ngram.name_nats(names),
-        "forgetful": alone.name_nats(names, forget=True),
+        "forgetful": -names.sum_by_name(alone.event_log_probs(names, forget=True)),
     }.items():
         np.testing.assert_allclose(costs[side], expected + unknown, rtol=1e-12)
     assert costs["chars"].tolist() == [len(name) + 1 for name in [*NAMES, "zanaz"]]

@@ -165,9 +165,11 @@ def test_steps_without_a_category_are_the_marginals_events(conditional, forget):
     whole = mixture.event_log_probs(names, forget=forget)
     for row in range(2):
         ids = names[row].astype(np.int64)
-        state = mixture.initial_state(1)
+        zero = state = mixture.initial_state(1)
         for t, (x, target) in enumerate(zip([0, *ids], [*ids, 0], strict=True)):
-            log_probs, state = mixture.step(np.array([x]), state, forget=forget)
+            if forget:
+                state = state._replace(activations=zero.activations)
+            log_probs, state = mixture.step(np.array([x]), state)
             assert log_probs.exp().sum().item() == pytest.approx(1)
             place = names.event_offsets[row] + t
             assert log_probs[0, target].item() == pytest.approx(whole[place], abs=1e-5)

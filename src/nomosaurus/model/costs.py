@@ -21,9 +21,7 @@ def unknown_event_nats(names: EncodedNames, vocabulary: Vocabulary) -> np.ndarra
 
 def unknown_nats(names: EncodedNames, vocabulary: Vocabulary) -> np.ndarray:
     """What the unknown event adds to the nats of each name; shape (N,)."""
-    is_unknown = (names.targets == vocabulary.unknown_id).astype(float)  # (P,)
-    unknown = names.sum_by_name(is_unknown)  # (N,)
-    return vocabulary.unknown_nats(names.lengths + 1 - unknown, unknown)
+    return names.sum_by_name(unknown_event_nats(names, vocabulary))
 
 
 def event_costs(mixture: Mixture, vocabulary: Vocabulary, names: EncodedNames) -> pd.DataFrame:
@@ -40,11 +38,7 @@ def event_costs(mixture: Mixture, vocabulary: Vocabulary, names: EncodedNames) -
         have categories, also the cost `unconditional` to the model that is not told a name's.
     """
     of_unknown = unknown_event_nats(names, vocabulary)  # (P,)
-    weights = {
-        "model": mixture.ngram_weight,
-        "networks": NETWORKS_ALONE,
-        "ngram": NGRAM_ALONE,
-    }
+    weights = {"model": mixture.ngram_weight, "networks": NETWORKS_ALONE, "ngram": NGRAM_ALONE}
     costs = {side: of_unknown.copy() for side in weights}
     confidence = np.empty(names.num_events)
     likeliest = np.empty(names.num_events, dtype=np.int64)
@@ -78,15 +72,7 @@ def event_costs(mixture: Mixture, vocabulary: Vocabulary, names: EncodedNames) -
 
 
 def name_costs(events: pd.DataFrame) -> pd.DataFrame:
-    """What each name costs, in nats, its end and its unknown characters counted.
-
-    Args:
-        events: As `event_costs` gives them.
-
-    Returns:
-        A row a name: `model`, `networks`, `ngram`, `forgetful` and, where there is one,
-        `unconditional`, as of the events, and `chars`, their number.
-    """
+    """The sums of `event_costs` over each name, a row each, and the number of events, `chars`."""
     by_name = events.groupby("name")
     costs = by_name[[side for side in SIDES if side in events]].sum()
     return costs.assign(chars=by_name.size()).reset_index(drop=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch import nn
 
 from nomosaurus.errors import ModelFileError
 from nomosaurus.files import replace_file
@@ -26,7 +26,7 @@ from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.names.dataset import PARTS, EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
-from nomosaurus.params import ModelRecipe, Recipe
+from nomosaurus.params import Recipe
 
 ENTRY = "nomosaurus"
 FORMAT = 3
@@ -40,28 +40,22 @@ LIST_TENSORS = (
 
 def save_model(path: Path, model: TrainedModel) -> None:
     """Write a model file; the same model gives the same bytes."""
-    tensors = {
-        f"networks.{i}.{name}": np.ascontiguousarray(weight.detach().numpy())
-        for i, network in enumerate(model.mixture.networks)
-        for name, weight in network.state_dict().items()
-    }
     of_train = [getattr(model.train, part) for part in PARTS]
     of_list = (*of_train, model.known_hashes, *model.list_bits)
-    tensors |= {
-        name: np.ascontiguousarray(array) for name, array in zip(LIST_TENSORS, of_list, strict=True)
-    }
+    arrays = dict(zip(LIST_TENSORS, of_list, strict=True))
+    for name, weight in nn.ModuleList(model.mixture.networks).state_dict().items():
+        arrays[f"networks.{name}"] = weight.numpy()
     content = {
         "format": FORMAT,
-        "characters": list(model.vocabulary.characters),
-        "unknown_mass": model.vocabulary.unknown_mass,
-        "categories": list(model.vocabulary.categories),
+        **asdict(model.vocabulary),
         "recipe": model.recipe.model_dump(),
         "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
         "ngram_order": model.mixture.ngram.order,
         "ngram_weight": model.mixture.ngram_weight,
     }
     metadata = {ENTRY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
-    encoded = save(tensors, metadata=metadata)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    encoded = save(contiguous, metadata=metadata)
     replace_file(path, lambda beside: beside.write_bytes(encoded))
 
 
@@ -103,28 +97,21 @@ def load_model(path: Path | str) -> TrainedModel:
         list_bits = ListBits(bits_train, bits_validation)
         train = EncodedNames(*of_train)
         networks = [
-            _load_network(recipe.model, vocabulary, tensors, f"networks.{i}.")
-            for i in range(recipe.model.members)
+            RecurrentNetwork(recipe.model, vocabulary.size, vocabulary.num_categories).eval()
+            for _ in range(recipe.model.members)
         ]
+        nn.ModuleList(networks).load_state_dict(
+            {
+                name.removeprefix("networks."): torch.from_numpy(weight)
+                for name, weight in tensors.items()
+            }
+        )
         ngram = KneserNey.fit(train, vocabulary.size, content["ngram_order"])
         weight = NgramWeight(*content["ngram_weight"])
         shares = category_shares(train, vocabulary.num_categories)
         mixture = Mixture(networks, ngram, weight, shares)
         histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
-    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
     return TrainedModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
-
-
-def _load_network(
-    params: ModelRecipe, vocabulary: Vocabulary, tensors: dict[str, np.ndarray], prefix: str
-) -> RecurrentNetwork:
-    weights = {
-        name.removeprefix(prefix): torch.from_numpy(weight)
-        for name, weight in tensors.items()
-        if name.startswith(prefix)
-    }
-    return RecurrentNetwork.with_weights(
-        params, vocabulary.size, vocabulary.num_categories, weights
-    )

@@ -18,10 +18,6 @@ def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarra
 
     A character outside the vocabulary has no probability here and counts as 0;
     `Vocabulary.unknown_nats` accounts for it. A category that is not known is a row of zeros.
-
-    Args:
-        network: The network; it is not changed.
-        names: The encoded names.
     """
     device = network.b_y.device
     starts = names.event_offsets[:-1]

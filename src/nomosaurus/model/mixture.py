@@ -9,7 +9,7 @@ context it has seen before.
 
 Where the names have categories, the networks get a name's category c at every step; the n-gram
 ignores it. If c is not given, the name has the probability Σ_c share(c) p(name | c), with each
-category's share of the training names; step by step as well as in one sum.
+category's share of the training names.
 """
 
 # B batch, V vocabulary, P events of all names, E events at one step of a batch,
@@ -84,7 +84,7 @@ class Parts(NamedTuple):
     """What each side of the mixture predicts; log-probabilities, double.
 
     Attributes:
-        networks: Mean over the networks, but for a constant in each row; shape (B, V).
+        networks: Mean over the networks, up to a constant in each row; shape (B, V).
         ngram: Shape (B, V).
         seen: The share of its context that the n-gram has seen, 0 to 1; shape (B,).
     """
@@ -122,7 +122,7 @@ class Mixture:
 
     Attributes:
         networks: At least one, on the CPU, in evaluation mode.
-        ngram: The n-gram; also the baseline that the networks are measured by.
+        ngram: Also the baseline that the networks must beat.
         ngram_weight: w; 0 is the networks alone, 1 the n-gram alone.
         category_shares: Each category's share of the training names; C of them.
     """
@@ -175,26 +175,23 @@ class Mixture:
         return [network.initial_state(num_rows) for network in self.networks]
 
     @torch.inference_mode()
-    def step(
-        self, ids: np.ndarray, state: MixtureState, *, forget: bool = False
-    ) -> tuple[Tensor, MixtureState]:
+    def step(self, ids: np.ndarray, state: MixtureState) -> tuple[Tensor, MixtureState]:
         """One time step.
 
         Args:
             ids: The characters x_t, shape (B,); none is the unknown id if no category is given.
             state: From `initial_state` or an earlier step.
-            forget: Zero a_{t-1} of the networks first; the n-gram keeps its context.
 
         Returns:
             Log-probabilities of the next character, double, shape (B, V), and the new state.
         """
         if state.joint is None:
-            parts, state = self.parts(ids, state, forget=forget)
+            parts, state = self.parts(ids, state)
             return mix(parts, self.ngram_weight), state
         batch_size, num_categories, _ = state.joint.shape
         chosen = torch.from_numpy(ids).view(-1, 1, 1).expand(-1, num_categories, 1)
         so_far = state.joint.gather(2, chosen)  # (B, C, 1)
-        parts, state = self.parts(np.repeat(ids, num_categories), state, forget=forget)
+        parts, state = self.parts(np.repeat(ids, num_categories), state)
         each = mix(parts, self.ngram_weight).view(batch_size, num_categories, -1)  # (B, C, V)
         joint = so_far + each  # (B, C, V)
         return joint.logsumexp(1) - so_far.logsumexp(1), state._replace(joint=joint)
@@ -202,7 +199,10 @@ class Mixture:
     def parts(
         self, ids: np.ndarray, state: MixtureState, *, forget: bool = False
     ) -> tuple[Parts, MixtureState]:
-        """What `step` mixes, and the new state; `ids` and the parts go with the state's rows."""
+        """What `step` mixes, a row for each of the state's, and the new state.
+
+        With `forget` the networks lose a_{t-1} first; the n-gram keeps its context.
+        """
         contexts = self.ngram.advance(state.contexts, ids)  # (K, B)
         x, categories = torch.from_numpy(ids), torch.from_numpy(state.categories)
         before = self._zero_activations(len(ids)) if forget else state.activations
@@ -228,7 +228,7 @@ class Mixture:
     def event_parts(
         self, names: EncodedNames, *, forget: bool = False
     ) -> Iterator[tuple[np.ndarray, Tensor, Parts]]:
-        """The parts of every event's prediction.
+        """The parts of every event's prediction; see `parts`.
 
         A category that is not known is a row of zeros to the networks.
 
@@ -249,8 +249,7 @@ class Mixture:
         """Log-probability of each event, in nats; shape (P,).
 
         A character outside the vocabulary has no probability here and counts as 0;
-        `Vocabulary.unknown_nats` accounts for it. With `forget` the networks lose a_{t-1} at
-        every step; the n-gram keeps its context. Where a name's category is not known, each
+        `Vocabulary.unknown_nats` accounts for it. Where a name's category is not known, each
         event is p(x_1 … x_t) / p(x_1 … x_{t-1}), both summed over the categories.
         """
         log_probs = np.zeros(names.num_events)
@@ -278,18 +277,17 @@ class Mixture:
         ids = range(self.num_categories)
         return np.stack([self.event_log_probs(names.with_category(i), forget=forget) for i in ids])
 
-    def name_nats(self, names: EncodedNames, *, forget: bool = False) -> np.ndarray:
+    def name_nats(self, names: EncodedNames) -> np.ndarray:
         """Negative log-likelihood of each name, in nats, its end counted; shape (N,).
 
         Given its category; where that is not known, as `marginal_nats`.
         """
-        return -names.sum_by_name(self.event_log_probs(names, forget=forget))
+        return -names.sum_by_name(self.event_log_probs(names))
 
     def marginal_nats(self, names: EncodedNames) -> np.ndarray:
         """-log Σ_c share(c) p(name | c), in nats, whatever the names' categories; shape (N,).
 
-        It is of the probability with which a name is drawn when no category is given. Without
-        categories it is `name_nats`.
+        So a name is drawn when no category is given. Without categories it is `name_nats`.
         """
         return self.name_nats(names.with_category(self.num_categories))
 
@@ -326,7 +324,7 @@ def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
     """The weight under which `names`, the validation side, are likeliest, in steps of 0.025.
 
     One pass over the names gives their cost at each of 41 weights, apart for each length of
-    context that the n-gram has seen; from these the cost of every straight line follows.
+    context that the n-gram has seen. The cost of every straight line follows from these.
     """
     weights = np.linspace(0, 1, 41)
     lengths = mixture.ngram.order
@@ -339,7 +337,7 @@ def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
     lines = [NgramWeight(float(short), float(long)) for short in weights for long in weights]
 
     def cost(line: NgramWeight) -> float:
-        at = np.linspace(line.short, line.long, lengths) if lengths > 1 else [line.short]
+        at = np.linspace(line.short, line.long, lengths)
         return sum(np.interp(w, weights, row) for w, row in zip(at, nats, strict=True))
 
     return min(lines, key=cost)

@@ -132,11 +132,7 @@ class RecurrentNetwork(nn.Module):
         num_categories: int,
         weights: Mapping[str, Tensor],
     ) -> "RecurrentNetwork":
-        """A network in evaluation mode, on the CPU.
-
-        Raises:
-            RuntimeError: If a weight is missing, unknown or of another shape.
-        """
+        """A network in evaluation mode, on the CPU."""
         network = cls(params, vocab_size, num_categories)
         network.load_state_dict(weights)
         return network.eval()
@@ -207,17 +203,16 @@ class RecurrentNetwork(nn.Module):
 
         Args:
             ids: The characters x_1 to x_T, shape (B, T).
-            masks: Dropout masks, for training.
+            masks: For training.
             categories: Ids of the names' categories, shape (B,); not known if not given.
 
         Returns:
             The logits of y_1 to y_T, shape (B, T, V).
         """
-        batch_size = len(ids)
         if categories is not None:
             categories = categories.unsqueeze(1)  # (B, 1), the same at every time step
         projected = self._project(ids, categories)  # (B, T, G * H)
-        zero = self.initial_state(batch_size)  # (L, S, B, H)
+        zero = self.initial_state(len(ids))  # (L, S, B, H)
         for i, layer in enumerate(self.layers):
             state = zero[i]
             mask = None if masks is None else masks.state[i]
@@ -234,18 +229,12 @@ class RecurrentNetwork(nn.Module):
         return functional.linear(outputs, self.W_ya, self.b_y)  # (B, T, V)
 
     def _project(self, ids: Tensor, categories: Tensor | None) -> Tensor:
-        """W_ax x_t + W_ac c + b_a of the first layer.
+        """W_ax x_t + W_ac c + b_a of the first layer, shape (B, G * H) or (B, T, G * H).
 
         A one-hot x_t chooses a column of W_ax, so the product is a look-up, and so is W_ac c. The
         one-hot vector of what is unknown is all zeros. x_t is looked up in a table of all columns,
-        or, where there are fewer ids than columns, its columns are picked out.
-
-        Args:
-            ids: The characters, shape (B,) or (B, T).
-            categories: The names' categories, shape (B,) or (B, 1).
-
-        Returns:
-            Shape (B, G * H) or (B, T, G * H).
+        or, where there are fewer ids than columns, its columns are picked out. `ids` has the
+        shape (B,) or (B, T), `categories` (B,) or (B, 1).
         """
         layer = self.layers[0]
         if ids.numel() < self.vocab_size:
@@ -264,13 +253,9 @@ class RecurrentNetwork(nn.Module):
 def masked_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Mean negative log-likelihood per scored character, in nats.
 
-    Padding enters neither the sum nor the count, so the value does not depend on
-    how names were batched. A target that is the unknown id cannot be scored here.
-
-    Args:
-        logits_BTV: Unnormalised scores, shape (B, T, V).
-        targets_BT: Next ids, shape (B, T).
-        mask_BT: True where a character or the end is scored, shape (B, T).
+    The mask is True where a character or the end is scored. Padding enters neither the sum nor
+    the count, so the value does not depend on how names were batched. A target that is the
+    unknown id cannot be scored here.
 
     Raises:
         ValueError: If the mask selects nothing.

@@ -37,11 +37,7 @@ class Order:
 
 
 class KneserNey:
-    """A fitted n-gram model.
-
-    Attributes:
-        order: K, the longest n-gram used.
-    """
+    """A fitted n-gram model; `order` is K, its longest n-gram."""
 
     def __init__(self, orders: list[Order], vocab_size: int) -> None:
         self.order = len(orders)
@@ -53,13 +49,9 @@ class KneserNey:
 
     @classmethod
     def fit(cls, names: EncodedNames, vocab_size: int, order: int) -> "KneserNey":
-        """Count and discount.
+        """Count and discount the n-grams of training names, up to `order`, at least 1.
 
-        Args:
-            names: The training names, without unknown characters.
-            vocab_size: V, the boundary included.
-            order: K, at least 1; an n-gram has at most K - 1 symbols of context. Where
-                no name has as many, K is the most that there is.
+        Where no name is long enough for that, K is the longest that there is.
         """
         symbols, place = _joined(names)
         # grams[k][i]: the id of the k-gram that ends at i, if it does not reach back
@@ -122,14 +114,11 @@ class KneserNey:
         return np.stack(rows)
 
     def probabilities(self, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-        """p(symbol | context), by interpolation from the lowest order up.
+        """p(symbol | context), by interpolation from the lowest order up; shape (places,).
 
         Args:
             contexts: As `contexts` gives them, shape (K, places).
             symbols: The ids that come next, shape (places,); below V.
-
-        Returns:
-            Shape (places,); over all symbols they sum to 1.
         """
         probability = np.full(len(symbols), 1 / self._vocab_size)
         for order, context in zip(self._orders, contexts, strict=True):
@@ -143,12 +132,7 @@ class KneserNey:
         return contexts
 
     def advance(self, contexts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-        """The contexts after one more symbol of each name.
-
-        Args:
-            contexts: Shape (K, B).
-            symbols: Shape (B,).
-        """
+        """The contexts, (K, B), after one more symbol of each name, (B,)."""
         rows = [np.zeros(len(symbols), dtype=np.int64)]
         for order, before in zip(self._orders[:-1], contexts, strict=False):
             rows.append(self._find(order, before, symbols))
@@ -175,10 +159,10 @@ class KneserNey:
             probability[row, symbol] += own
         return probability
 
-    def event_probabilities(self, names: EncodedNames) -> np.ndarray:
-        """The probability of each event, letters and ends; shape (P,).
+    def name_nats(self, names: EncodedNames) -> np.ndarray:
+        """Negative log-likelihood of each name, in nats, its end counted; shape (N,).
 
-        A character outside the vocabulary has none here and counts as 1;
+        A character outside the vocabulary has no probability here and counts as 1;
         `Vocabulary.unknown_nats` accounts for it. What follows it is predicted
         from the contexts that were seen.
         """
@@ -187,11 +171,8 @@ class KneserNey:
         before = self.contexts(symbols, place)[:, targets - 1]  # (K, P)
         chosen = symbols[targets]  # (P,)
         known = chosen < self._vocab_size
-        return np.where(known, self.probabilities(before, np.where(known, chosen, 0)), 1)
-
-    def name_nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, in nats, its end counted; shape (N,)."""
-        return -names.sum_by_name(np.log(self.event_probabilities(names)))
+        probabilities = self.probabilities(before, np.where(known, chosen, 0))  # (P,)
+        return -names.sum_by_name(np.log(np.where(known, probabilities, 1)))
 
     def _interpolate(
         self, order: Order, contexts: np.ndarray, symbols: np.ndarray, below: np.ndarray | float
@@ -217,7 +198,7 @@ class KneserNey:
 def choose_order(
     train: EncodedNames, validation: EncodedNames, vocab_size: int, max_order: int
 ) -> KneserNey:
-    """The model whose order predicts `validation` best, among orders 1 to `max_order`."""
+    """The model of the order, 1 to `max_order`, that predicts `validation` best."""
     models = [KneserNey.fit(train, vocab_size, order) for order in range(1, max_order + 1)]
     return min(models, key=lambda model: model.name_nats(validation).sum())
 

@@ -68,10 +68,8 @@ class ScoredName:
 class ListBits(NamedTuple):
     """What the names of a list cost a model, to compare other names with.
 
-    Attributes:
-        train: Bits per character of the training names, as in `ScoredName`, sorted; float32. Where
-            names have categories, each is given its own.
-        validation: The same of the validation names.
+    Of each side: bits per character, as in `ScoredName`, sorted; float32. Where names have
+    categories, each is given its own.
     """
 
     train: np.ndarray
@@ -85,7 +83,7 @@ class ListBits(NamedTuple):
         train: EncodedNames,
         validation: EncodedNames,
     ) -> "ListBits":
-        """What the names of both sides cost networks and n-gram."""
+        """What the names of both sides cost."""
 
         def sorted_bits(names: EncodedNames) -> np.ndarray:
             nats = mixture.name_nats(names) + unknown_nats(names, vocabulary)  # (N,)
@@ -100,7 +98,7 @@ class TrainedModel:
 
     Attributes:
         mixture: The networks and the n-gram.
-        vocabulary: Its characters and categories.
+        vocabulary: The characters and categories of the training names.
         train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         recipe: The params it follows from.
@@ -125,11 +123,7 @@ class TrainedModel:
         """Score names, in the order given; each is normalised as the list was.
 
         A character that no training name has is an unknown event and costs what
-        `Vocabulary.unknown_mass` says.
-
-        Args:
-            names: The names.
-            given: The category of all of them; else their category counts as not known.
+        `Vocabulary.unknown_mass` says. Without `given`, the names' category is not known.
 
         Raises:
             ListError: If `given` is no category that the model knows.
@@ -138,7 +132,7 @@ class TrainedModel:
         return self.scored(names, encoded, self.nats(encoded))
 
     def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
-        """Normalised names as ids, all of the category that is given, or of none that is known.
+        """Normalised names as ids, all of the given category, or of no known one.
 
         Raises:
             ListError: If `given` is no category that the model knows.
@@ -149,7 +143,7 @@ class TrainedModel:
     def scored(
         self, names: Sequence[str], encoded: EncodedNames, nats: np.ndarray
     ) -> list[ScoredName]:
-        """Names as they were given, encoded as they were normalised, with their nats, (N,)."""
+        """Scores of names as they were given, from their normalised form and their nats, (N,)."""
         return [
             ScoredName.of(name, cost, int(length) + 1, new=not self.knows(self.normalise(name)))
             for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
@@ -179,10 +173,7 @@ class TrainedModel:
         return sorted(found - set(self.vocabulary.characters))
 
     def nats(self, names: EncodedNames) -> np.ndarray:
-        """Negative log-likelihood of each name, unknown events included; shape (N,).
-
-        Given its category; where that is not known, over all of them.
-        """
+        """As `Mixture.name_nats`, unknown events included; shape (N,)."""
         return self.mixture.name_nats(names) + unknown_nats(names, self.vocabulary)
 
     def event_nats(self, names: EncodedNames) -> np.ndarray:
