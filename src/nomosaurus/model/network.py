@@ -17,7 +17,7 @@ category's one-hot vector, all zeros if it is not known.
 # B batch, T time steps, V vocabulary, C categories, H hidden, G gates of the cell
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -123,19 +123,6 @@ class RecurrentNetwork(nn.Module):
         self.add_module("layers", nn.ModuleList(layers))
         self.W_ya = nn.Parameter(torch.empty(vocab_size, params.hidden_size))
         self.b_y = nn.Parameter(torch.zeros(vocab_size))
-
-    @classmethod
-    def with_weights(
-        cls,
-        params: ModelRecipe,
-        vocab_size: int,
-        num_categories: int,
-        weights: Mapping[str, Tensor],
-    ) -> "RecurrentNetwork":
-        """A network in evaluation mode, on the CPU."""
-        network = cls(params, vocab_size, num_categories)
-        network.load_state_dict(weights)
-        return network.eval()
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight matrix from uniform(-1, 1) / sqrt(H); biases are 0.

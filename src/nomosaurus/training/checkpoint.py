@@ -1,8 +1,8 @@
-"""Unfinished trainings on disk, found again by what they follow from.
+"""Unfinished training runs on disk, found again by what they follow from.
 
-A training that was stopped, by whatever, goes on after its last finished epoch if params,
-data and code are the same, and comes to the same bytes. Each has a folder of its own: a
-file for each network, and a note of what the training follows from.
+A run that was stopped, by whatever, resumes after its last finished epoch if params, data and
+code are the same, and ends with the same bytes. Each has a folder of its own: a file for each
+network, and a note of what the run follows from.
 """
 
 import hashlib
@@ -30,28 +30,21 @@ ENTRY = "nomosaurus"
 NOTE = "made_from.json"
 PACKAGE = Path(__file__).parents[1]
 CODE = ("names", "model", "training")
-"""The packages, and params.py beside them, that an unfinished training follows from."""
+"""The packages, and params.py beside them, that an unfinished training run follows from."""
 
 
 class Checkpoints:
-    """One training's place among the unfinished ones, while a `with` block lasts.
+    """One training run's place among the unfinished ones, for a `with` block.
 
-    Entering says on standard error whether an unfinished training goes on, and waits while
-    another process trains the same. If the block ends well, the training is finished and its
-    folder goes; if not, the folder stays.
+    Entering says on standard error whether an unfinished run resumes, and waits while another
+    process trains the same. If the block ends well, the folder goes; if not, it stays.
 
     Attributes:
         fingerprint: Of params, data and code, hexadecimal; also the folder's name.
     """
 
     def __init__(self, folder: Path, stage: str, tasks: Sequence[Task]) -> None:
-        """Find the place of a training.
-
-        Args:
-            folder: Where the unfinished trainings lie.
-            stage: The stage that trains.
-            tasks: What its networks follow from.
-        """
+        """Find the place of the stage's networks in the folder of unfinished training runs."""
         self._made_from: dict[str, Any] = {
             "stage": stage,
             "params": _flat_params(tasks),
@@ -102,7 +95,7 @@ class Checkpoints:
         return self._path / f"{number}.safetensors"
 
     def _changes_since(self, note: Path) -> str:
-        """What differs from a training of the same stage; empty if it is another stage's."""
+        """What differs from a run of the same stage; empty if it is another stage's."""
         try:
             former = read_json(note, made_by="train")
             if former["stage"] != self._made_from["stage"]:
@@ -142,12 +135,8 @@ def load_snapshot(path: Path) -> Snapshot | None:
 
 def _flat_params(tasks: Sequence[Task]) -> dict[str, Any]:
     first = tasks[0]
-    sections = {"model": first.model_params, "train": first.train_params}
-    params = {
-        f"{name}.{key}": value
-        for name, section in sections.items()
-        for key, value in section.model_dump().items()
-    }
+    params = {f"model.{key}": value for key, value in first.model_params}
+    params |= {f"train.{key}": value for key, value in first.train_params}
     return params | {"train.device": first.device.type, "seed": [task.seed for task in tasks]}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -23,8 +23,8 @@ class Task:
     """All that the training of one network follows from.
 
     Attributes:
-        train: The encoded names to learn.
-        validation: The encoded names that decide which epoch is best.
+        train: The names to learn.
+        validation: The names that decide which epoch is best.
         vocab_size: V, the boundary included.
         num_categories: C; 0 if the names have none.
         model_params: The network's form.
@@ -42,10 +42,14 @@ class Task:
     device: torch.device
     seed: int
 
+    def network(self) -> RecurrentNetwork:
+        """A network of this form, before it has weights."""
+        return RecurrentNetwork(self.model_params, self.vocab_size, self.num_categories)
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training at the end of an epoch: all that the epochs after it follow from.
+    """A training run at the end of an epoch: all that the epochs after it follow from.
 
     Attributes:
         epochs: Every epoch so far, in order.
@@ -61,10 +65,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training.
+    """A finished training run.
 
     Attributes:
-        network: With the averaged weights of the best epoch, on the CPU.
+        network: With the averaged weights of the best epoch, on the CPU, in evaluation mode.
         epochs: Every epoch that was run, in order.
         cpu_seconds: Computing time of all epochs, those before an interruption too.
     """
@@ -73,18 +77,27 @@ class Training:
     epochs: list[Epoch]
     cpu_seconds: float
 
+    @classmethod
+    def of(
+        cls, task: Task, weights: Mapping[str, Tensor], epochs: list[Epoch], cpu_seconds: float
+    ) -> "Training":
+        """Put the weights into a network of the task's form."""
+        network = task.network()
+        network.load_state_dict(weights)
+        return cls(network.eval(), epochs, cpu_seconds)
+
 
 class Watcher:
-    """What is told while networks train; each method may be overridden, and does nothing here.
+    """What is told while networks train; here, each method does nothing.
 
     A network is known by its number among the tasks, from 0.
     """
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
-        """Called when a network goes on after these epochs."""
+        """Called when a network resumes after these epochs."""
 
     def on_progress(self, number: int, epochs: float) -> None:
-        """Called now and then with the epochs that a network has done, a fraction included."""
+        """Called now and then with the epochs done so far, a fraction included."""
 
     def on_epoch(self, number: int, epoch: Epoch) -> None:
         """Called after each of a network's epochs."""
@@ -112,7 +125,7 @@ class _State:
     def __init__(self, task: Task) -> None:
         params = task.train_params
         self.generator = torch.Generator().manual_seed(task.seed)
-        self.network = RecurrentNetwork(task.model_params, task.vocab_size, task.num_categories)
+        self.network = task.network()
         self.network.initialise(self.generator)
         self.network.to(task.device)
         self.averaged = _Averaged(
@@ -183,18 +196,18 @@ def train_network(
     task: Task,
     start: Snapshot | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[float], None] = lambda epochs: None,
     on_snapshot: Callable[[Snapshot], None] | None = None,
 ) -> Training:
     """Train one network until validation stops improving.
 
     Args:
-        task: What it follows from.
-        start: Go on from here. If the task is the same, so is the outcome, to the bit, as
-            without a break.
+        task: All that the outcome follows from.
+        start: Resume here. With the same task, the outcome is the same to the bit as without a
+            break.
         on_epoch: Called after every epoch.
-        on_batch: Called after every batch with batches done and in all, this epoch.
-        on_snapshot: Called after every epoch, before `on_epoch`, with the state to go on from.
+        on_progress: Called after every batch with the epochs done so far, a fraction included.
+        on_snapshot: Called after every epoch, before `on_epoch`, with the state to resume from.
 
     Raises:
         TrainingError: If the loss stops being a finite number.
@@ -206,15 +219,10 @@ def train_network(
     train, params = task.train, task.train_params
     uses_dropout = task.model_params.dropout > 0 or task.model_params.state_dropout > 0
     num_batches = math.ceil(len(train) / params.batch_size)
-
-    def is_over() -> bool:
-        done = len(state.epochs)
-        stale = done - best_epoch(state.epochs).number if done else 0
-        return done >= params.max_epochs or stale >= params.patience
-
-    while not is_over():
+    for number in range(len(state.epochs) + 1, params.max_epochs + 1):
+        if number > 1 and number - 1 - best_epoch(state.epochs).number >= params.patience:
+            break
         started = time.process_time()
-        number = len(state.epochs) + 1
         network.train()
         total = 0.0
         batches = batches_by_length(train, params.batch_size, generator)
@@ -233,7 +241,7 @@ def train_network(
             state.optimiser.step()
             state.averaged.update_parameters(network)
             total += float(loss.detach()) * int(batch.mask.sum())
-            on_batch(done, num_batches)
+            on_progress(number - 1 + done / num_batches)
         validation_nats = mean_nats(state.averaged.module, task.validation)
         if not math.isfinite(total) or not math.isfinite(validation_nats):
             raise TrainingError(
@@ -246,7 +254,4 @@ def train_network(
         if on_snapshot:
             on_snapshot(state.snapshot())
         on_epoch(epoch)
-    kept = RecurrentNetwork.with_weights(
-        task.model_params, task.vocab_size, task.num_categories, state.best_weights
-    )
-    return Training(kept, state.epochs, state.cpu_seconds)
+    return Training.of(task, state.best_weights, state.epochs, state.cpu_seconds)

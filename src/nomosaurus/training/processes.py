@@ -1,8 +1,6 @@
-"""Several networks, trained side by side.
+"""Several networks, trained side by side, each in a process of its own.
 
-Each is trained in a process of its own on its own thread, and comes out with the same
-bytes as if they had been trained one after the other, and with the same bytes whether it was
-interrupted or not.
+The bytes are the same as if they had been trained one after the other, interrupted or not.
 """
 
 import multiprocessing
@@ -25,7 +23,6 @@ import torch
 from nomosaurus.errors import TrainingError
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_probs
-from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.trained import Epoch
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
@@ -39,14 +36,14 @@ Report = tuple[str, int, Any]
 """The name of a method of `Watcher`, and what to call it with."""
 
 Outcome = tuple[dict[str, np.ndarray], list[Epoch], float]
-"""A `Training`, but for the network its weights alone: what one process hands to another."""
+"""What `Training.of` makes one from: what one process hands to another."""
 
 _reports: SimpleQueue[Report]
-"""Where a process that trains says how it goes; set where it starts."""
+"""Where a worker says how it goes; set when it starts."""
 
 
 def member_seed(seed: int, member: int) -> int:
-    """The seed of network `member`, from 0; no two of any two seeds are related."""
+    """The seed of network `member`, from 0; those of different seeds are unrelated."""
     return int(np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -79,15 +76,15 @@ def train_networks(
     snapshot_file: Callable[[int], Path] | None = None,
     num_jobs: int | None = None,
 ) -> list[Training]:
-    """Train a network a task.
+    """Train a network for each task.
 
     Args:
-        tasks: What each network follows from; device and `num_threads` are the same in all.
+        tasks: Device and `num_threads` are the same in all.
         watchers: Who is told how it goes.
         snapshot_file: Where the snapshots of a network lie, by its number. A network that has
-            one goes on from there. Without it, an interruption loses all.
-        num_jobs: The most processes at a time; with 1, all is done in this one. If it is
-            not given, as many as the machine's cores have room for.
+            one resumes there. Without it, an interruption loses all.
+        num_jobs: The most processes at a time; with 1, all is done in this one. By default, as
+            many as the machine's cores have room for.
     """
     files = [snapshot_file(i) if snapshot_file else None for i in range(len(tasks))]
     num_threads = tasks[0].train_params.num_threads
@@ -114,9 +111,12 @@ def train_networks(
                 executor.submit(_train_apart, i, task, files[i]) for i, task in enumerate(tasks)
             ]
         _pass_on(futures, reports, report)
-        return [
-            _rebuild(task, *future.result()) for task, future in zip(tasks, futures, strict=True)
-        ]
+        trainings = []
+        for task, future in zip(tasks, futures, strict=True):
+            arrays, epochs, cpu_seconds = future.result()
+            weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            trainings.append(Training.of(task, weights, epochs, cpu_seconds))
+        return trainings
     except BrokenProcessPool:
         raise TrainingError(
             "a training process was ended from outside, perhaps for want of memory; the same "
@@ -134,21 +134,13 @@ def _train(
     number: int, task: Task, file: Path | None, report: Callable[[str, int, Any], None]
 ) -> Training:
     start = load_snapshot(file) if file else None
-    finished = 0
     if start:
-        finished = len(start.epochs)
         report("on_resume", number, start.epochs)
-
-    def epoch_ended(epoch: Epoch) -> None:
-        nonlocal finished
-        finished = epoch.number
-        report("on_epoch", number, epoch)
-
     return train_network(
         task,
-        start=start,
-        on_epoch=epoch_ended,
-        on_batch=lambda done, total: report("on_progress", number, finished + done / total),
+        start,
+        on_epoch=lambda epoch: report("on_epoch", number, epoch),
+        on_progress=lambda epochs: report("on_progress", number, epochs),
         on_snapshot=(lambda snapshot: save_snapshot(file, snapshot)) if file else None,
     )
 
@@ -181,7 +173,7 @@ def _start_worker(num_threads: int, reports: SimpleQueue[Report]) -> None:
 
 
 def _end_with(parent: BaseProcess) -> None:
-    """Where that is killed, nobody waits for the outcome, and the pool would never end."""
+    """If the parent is killed, nobody waits for the outcome, and the pool would never end."""
     parent.join()
     os._exit(1)
 
@@ -215,16 +207,6 @@ def _pass_on(
             future.result()
         while not reports.empty():
             report(*reports.get())
-
-
-def _rebuild(
-    task: Task, weights: dict[str, np.ndarray], epochs: list[Epoch], cpu_seconds: float
-) -> Training:
-    tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
-    network = RecurrentNetwork.with_weights(
-        task.model_params, task.vocab_size, task.num_categories, tensors
-    )
-    return Training(network, epochs, cpu_seconds)
 
 
 def training_summary(

@@ -83,10 +83,7 @@ def training_progress(
 ) -> Iterator[TrainingProgress]:
     """Show each network's epochs, its losses, and the time left if it does not stop early.
 
-    Args:
-        labels: What each network is called.
-        max_epochs: The most that each may run.
-        seconds_between_lines: Without a terminal, say no more than one epoch in this time.
+    Without a terminal, say no more than one epoch in `seconds_between_lines`.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
