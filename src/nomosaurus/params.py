@@ -311,9 +311,7 @@ class Recipe(Section):
 def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params:
     """Read and check params.yaml (YAML 1.2, so that 1e-3 is a number).
 
-    Args:
-        path: The file.
-        replaced: Values to take instead of the file's, by section.key.
+    `replaced` has values to take instead of the file's, by section.key.
 
     Raises:
         ParamsError: On the first rule broken, naming key, rule and value.
@@ -373,6 +371,8 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
         return ".".join(filter(None, (key, str(problem["ctx"]["error"]))))
     if kind in ("sequence_str", "is_instance_of"):
         return f"{key} must be a list, got {value!r}"
+    if kind == "model_type":
+        return f"{key} must be a section of keys, got {value!r}"
     rule = problem["msg"].removeprefix("Input should be ")
     rule = {
         "a valid integer": "a whole number",
@@ -382,8 +382,6 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
     }.get(rule, rule)
     if rule in ("a whole number", "a number"):
         rule += or_auto
-    if kind == "model_type":
-        return f"{key} must be a section of keys, got {value!r}"
     verb = "must be" if problem["msg"].startswith("Input should be ") else "is refused:"
     return f"{key} {verb} {rule}, got {value!r}"
 

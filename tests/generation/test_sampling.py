@@ -65,13 +65,6 @@ def test_fewer_samples_are_the_head_of_more(count):
         assert one.log_prob == other.log_prob
 
 
-def test_drawing_may_begin_at_any_number():
-    model = make_model()
-    many = first(model, BLOCK + 20)
-    later = list(islice(draw_samples(model.mixture, Drawing(), 0, start=BLOCK - 5), 25))
-    assert [s.ids.tolist() for s in later] == [s.ids.tolist() for s in many[BLOCK - 5 :]]
-
-
 def test_seeds_give_different_names():
     model = make_model()
     names = {tuple(s.ids.tolist()) for seed in range(3) for s in first(model, 3, seed)}

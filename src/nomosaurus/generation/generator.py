@@ -18,11 +18,7 @@ DRAWS_WITHOUT_A_NAME = 20_000
 
 
 class NameGenerator:
-    """Generates and scores names; `nomosaurus.load` gives one.
-
-    Attributes:
-        model: The trained model.
-    """
+    """Generates and scores names; `nomosaurus.load` gives one."""
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
@@ -34,10 +30,6 @@ class NameGenerator:
 
     def generate(self, count: int = 10, request: Request | None = None) -> list[ScoredName]:
         """Write names; the first ten of a hundred are the ten of ten.
-
-        Args:
-            count: How many.
-            request: Which; any, if it is not given.
 
         Raises:
             SamplingError: As `stream` does; its `managed` holds the names found so far.
@@ -58,10 +50,7 @@ class NameGenerator:
         With `unique` they are drawn without replacement: what was drawn is taken out of the
         distribution, kept or not. With `new` alone, names of the list are taken out.
 
-        Args:
-            count: How many.
-            request: Which.
-            tally: Counts, as they come, what was drawn and why it was left out.
+        The tally counts, as they come, what was drawn and why it was left out.
 
         Raises:
             ListError: If no training name has the category that is given.

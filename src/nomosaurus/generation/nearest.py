@@ -3,7 +3,7 @@
 # N names
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,7 @@ class Neighbour:
 
 
 class NearestNames:
-    """Finds the nearest of some training names.
-
-    Args:
-        train: The training names.
-    """
+    """Finds the nearest of some training names."""
 
     def __init__(self, train: EncodedNames) -> None:
         self._train = _spelt(train)
@@ -81,10 +77,7 @@ def neighbours(model: TrainedModel, names: Sequence[str], count: int) -> list[li
 
 def name_table(model: TrainedModel, names: Sequence[ScoredName]) -> pd.DataFrame:
     """Names with their scores and the nearest training name, a row each, for people."""
-    table = pd.DataFrame(
-        [asdict(name) for name in names],
-        columns=[field.name for field in fields(ScoredName)],
-    )
+    table = pd.DataFrame(list(names), columns=[field.name for field in fields(ScoredName)])
     nearest = [near for (near,) in neighbours(model, [name.name for name in names], 1)]
     table["nearest"] = [near.name for near in nearest]
     table["distance"] = [near.distance for near in nearest]

@@ -31,7 +31,7 @@ class Request(SampleSettings):
 
     Names come with the probabilities that the model, at this temperature, gives them among all
     names that meet the request: prefix, lengths and the rest change which names come, not how
-    likely one is against another.
+    likely one is compared with another.
 
     Raises:
         SamplingError: Naming the setting, its rule and the value.
@@ -55,12 +55,9 @@ class Request(SampleSettings):
 
 @dataclass
 class Tally:
-    """What became of the names that were drawn.
+    """How many names were drawn, kept, and left out by reason, a key of `REASONS`.
 
     Attributes:
-        drawn: All of them.
-        kept: Those that met the request.
-        left_out: The others, by reason, a key of `REASONS`.
         share_used: The probability of all names that will not come again, kept or left out,
             of 1 for what the request's prefix, temperature, top_k and top_p allow. None where
             names are drawn with replacement.
@@ -86,14 +83,10 @@ class Tally:
 
 
 class Wording:
-    """The part of a request that is about a name's letters: what to match and to avoid."""
+    """The part of a request about a name's letters: what to match and to avoid."""
 
     def __init__(self, request: Request, *, lowercase: bool) -> None:
-        """Compile it.
-
-        Args:
-            request: What is asked for.
-            lowercase: Whether names are lower-cased, so that case means nothing in `match`.
+        """Compile a request; where names are lower-cased, `match` ignores case.
 
         Raises:
             SamplingError: If `match` is not a regular expression.
@@ -115,7 +108,7 @@ class Wording:
         self._patterns = regex.compile("|".join(patterns), regex.DOTALL) if patterns else None
 
     def reason_against(self, name: str) -> str | None:
-        """`avoided`, `unmatched`, or None if nothing speaks against the name.
+        """`avoided`, `unmatched`, or None if the name is wanted.
 
         Raises:
             SamplingError: If matching takes more than a second on one name.

@@ -1,9 +1,8 @@
 """Drawing names from a model, one character at a time.
 
-Sample i depends on the model, the sampling settings, the seed and i alone.
-Two things make it so: its random numbers are counted off from (seed, i), and samples
-are always computed in the same blocks, samples 0 to 255, 256 to 511 and so on, since
-a matrix product may round differently for another number of rows.
+Sample i depends on the model, the sampling settings, the seed and i alone: its random numbers
+are counted off from (seed, i), and samples are always computed in the same blocks, 0 to 255, 256
+to 511 and so on, since a matrix product may round differently for another number of rows.
 """
 
 # B rows still being drawn, V vocabulary
@@ -36,8 +35,7 @@ class Drawing:
         top_p: Only the most likely characters that together reach this probability
             (Holtzman et al. 2020); 1 for all.
         prefix: Ids that every name begins with, shape (characters,).
-        max_length: The most characters in a name, the prefix included. A longer name is
-            cut off there, and so known as one that is too long.
+        max_length: The most characters in a name, the prefix included; a longer one is cut off.
         category: The id of every name's category; if None, names are drawn over all categories.
     """
 
@@ -73,34 +71,21 @@ class Sample:
         return float(self.path.probabilities.prod())
 
 
-def draw_samples(mixture: Mixture, drawing: Drawing, seed: int, start: int = 0) -> Iterator[Sample]:
-    """Draw samples number `start`, `start` + 1, … without end, each on its own.
-
-    Args:
-        mixture: The model; it is not changed.
-        drawing: How characters are drawn.
-        seed: Start of the random numbers, from 0 to below 2 ** 63.
-        start: The first sample's number.
-    """
-    nothing = Trie(Paths.none(), mixture.vocab_size + 1)
-    block = start // BLOCK
-    skip = start % BLOCK
+def draw_samples(mixture: Mixture, drawing: Drawing, seed: int) -> Iterator[Sample]:
+    """Draw samples without end, each on its own."""
+    drawer = Drawer(mixture, drawing, seed)
     while True:
-        yield from _draw_block(mixture, drawing, seed, block, nothing)[skip:]
-        block, skip = block + 1, 0
+        yield from drawer.draw()
 
 
 class Drawer:
     """Draws block after block, and leaves out what it was told to.
 
-    Between two times that the trie is built, a few samples come that were left out already.
-    Who passes over them gets the model's distribution without what was left out, exactly, since
-    a draw that is repeated until it is none of a set of names has the distribution without them.
+    Until the trie is built anew, a few samples come that were left out already. Skipping them
+    gives exactly the model's distribution without what was left out, since a draw that is
+    repeated until it is none of a set of names has the distribution without them.
 
-    Args:
-        mixture: The model; it is not changed.
-        drawing: How characters are drawn.
-        seed: Start of the random numbers, from 0 to below 2 ** 63.
+    The seed is from 0 to below 2 ** 63.
     """
 
     def __init__(self, mixture: Mixture, drawing: Drawing, seed: int) -> None:
@@ -115,7 +100,7 @@ class Drawer:
 
     @property
     def share_left_out(self) -> float:
-        """The probability of all that was left out, of 1 for what may be drawn at all."""
+        """The probability of all that was left out, of 1 for all that may be drawn."""
         return min(1.0, 1 - self._trie.left + self._recent_share)
 
     @property
@@ -125,9 +110,65 @@ class Drawer:
 
     def draw(self) -> list[Sample]:
         """The next block; shorter than others where rows ran into what was left out."""
-        samples = _draw_block(self._mixture, self._drawing, self._seed, self._block, self._trie)
+        drawing = self._drawing
+        limit = drawing.max_length
+        uniforms = _uniforms(self._seed, self._block, limit + 1)  # (BLOCK, steps)
         self._block += 1
-        return samples
+        symbols = np.zeros((BLOCK, limit + 1), dtype=np.int64)
+        probabilities = np.ones((BLOCK, limit + 1))
+        lengths = np.full(BLOCK, limit)
+        log_probs = np.zeros(BLOCK)
+        rows = np.arange(BLOCK)  # (B,), the samples not yet ended
+        ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
+        nodes = self._trie.root(BLOCK)  # (B,)
+        dead: set[int] = set()
+        given = None if drawing.category is None else np.full(BLOCK, drawing.category)
+        state = self._mixture.initial_state(BLOCK, given)
+        for step in range(limit + 1):
+            plain, state = self._mixture.step(ids, state)  # (B, V)
+            if step < len(drawing.prefix):
+                chosen = torch.full((len(rows),), drawing.prefix[step])  # (B,)
+            else:
+                allowed = restrict(plain, drawing)  # (B, V)
+                if step == limit:
+                    allowed = _end_or_too_long(allowed)  # (B, V + 1)
+                weights = self._trie.weigh(allowed, nodes, step)
+                chosen = choose(weights, torch.from_numpy(uniforms[rows, step]))  # (B,)
+                alive = (weights.sum(1) > 0).numpy()
+                chosen = chosen.where(torch.from_numpy(alive), BOUNDARY_ID)
+                dead |= set(rows[~alive].tolist())
+                probabilities[rows, step] = (
+                    allowed.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
+                )
+            ids = chosen.numpy()
+            symbols[rows, step] = ids
+            nodes = self._trie.descend(nodes, step, ids)
+            ends = ids == BOUNDARY_ID
+            if step == limit:
+                log_probs[rows[ends]] += plain[torch.from_numpy(ends), BOUNDARY_ID].numpy()
+                break
+            log_probs[rows] += plain.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
+            lengths[rows[ends]] = step
+            going = np.flatnonzero(~ends)
+            if len(going) == 0:
+                break
+            if len(going) < len(rows):
+                ids, nodes, state, rows = ids[going], nodes[going], state.select(going), rows[going]
+        ended = symbols[np.arange(BLOCK), lengths] == BOUNDARY_ID
+        return [
+            Sample(
+                symbols[i, : lengths[i]],
+                float(log_probs[i]),
+                bool(ended[i]),
+                Paths(
+                    symbols[i, : lengths[i] + 1],
+                    probabilities[i, : lengths[i] + 1],
+                    lengths[i : i + 1] + 1,
+                ),
+            )
+            for i in range(BLOCK)
+            if i not in dead
+        ]
 
     def leave_out(self, samples: Iterable[Sample]) -> None:
         """Draw these no more, from now on or soon."""
@@ -145,69 +186,9 @@ class Drawer:
             self._recent, self._recent_share = {}, 0.0
 
 
-def _draw_block(
-    mixture: Mixture, drawing: Drawing, seed: int, block: int, left_out: Trie
-) -> list[Sample]:
-    limit = drawing.max_length
-    uniforms = _uniforms(seed, block, limit + 1)  # (BLOCK, steps)
-    symbols = np.zeros((BLOCK, limit + 1), dtype=np.int64)
-    probabilities = np.ones((BLOCK, limit + 1))
-    lengths = np.full(BLOCK, limit)
-    log_probs = np.zeros(BLOCK)
-    rows = np.arange(BLOCK)  # (B,), the samples not yet ended
-    ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
-    nodes = left_out.root(BLOCK)  # (B,)
-    dead: set[int] = set()
-    given = None if drawing.category is None else np.full(BLOCK, drawing.category)
-    state = mixture.initial_state(BLOCK, given)
-    for step in range(limit + 1):
-        plain, state = mixture.step(ids, state)  # (B, V)
-        if step < len(drawing.prefix):
-            chosen = torch.full((len(rows),), drawing.prefix[step])  # (B,)
-        else:
-            allowed = restrict(plain, drawing)  # (B, V)
-            if step == limit:
-                allowed = _end_or_too_long(allowed)  # (B, V + 1)
-            weights = left_out.weigh(allowed, nodes, step)
-            chosen = choose(weights, torch.from_numpy(uniforms[rows, step]))  # (B,)
-            alive = (weights.sum(1) > 0).numpy()
-            chosen = chosen.where(torch.from_numpy(alive), BOUNDARY_ID)
-            dead |= set(rows[~alive].tolist())
-            probabilities[rows, step] = allowed.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
-        ids = chosen.numpy()
-        symbols[rows, step] = ids
-        nodes = left_out.descend(nodes, step, ids)
-        ends = ids == BOUNDARY_ID
-        if step == limit:
-            log_probs[rows[ends]] += plain[torch.from_numpy(ends), BOUNDARY_ID].numpy()
-            break
-        log_probs[rows] += plain.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
-        lengths[rows[ends]] = step
-        going = np.flatnonzero(~ends)
-        if len(going) == 0:
-            break
-        if len(going) < len(rows):
-            ids, nodes, state, rows = ids[going], nodes[going], state.select(going), rows[going]
-    ended = symbols[np.arange(BLOCK), lengths] == BOUNDARY_ID
-    return [
-        Sample(
-            symbols[i, : lengths[i]],
-            float(log_probs[i]),
-            bool(ended[i]),
-            Paths(
-                symbols[i, : lengths[i] + 1],
-                probabilities[i, : lengths[i] + 1],
-                lengths[i : i + 1] + 1,
-            ),
-        )
-        for i in range(BLOCK)
-        if i not in dead
-    ]
-
-
 def _end_or_too_long(probabilities: Tensor) -> Tensor:
     """The end, and all that is not the end as the symbol V; from (B, V) to (B, V + 1)."""
-    events = torch.zeros(len(probabilities), probabilities.shape[1] + 1, dtype=probabilities.dtype)
+    events = probabilities.new_zeros(len(probabilities), probabilities.shape[1] + 1)
     events[:, BOUNDARY_ID] = probabilities[:, BOUNDARY_ID]
     events[:, -1] = 1 - probabilities[:, BOUNDARY_ID]
     return events
@@ -217,8 +198,8 @@ def restrict(log_probs: Tensor, drawing: Drawing) -> Tensor:
     """The distribution to draw from: temperature first, then top-k, then top-p.
 
     Args:
-        log_probs: Of each character, up to a constant a row, shape (B, V).
-        drawing: Its temperature, top_k and top_p; the rest is not looked at.
+        log_probs: Of each character, up to a constant in each row, shape (B, V).
+        drawing: Only its temperature, top_k and top_p count here.
 
     Returns:
         Probabilities, shape (B, V), each row summing to 1. At least one character is

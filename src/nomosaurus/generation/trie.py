@@ -69,12 +69,7 @@ class Trie:
     """
 
     def __init__(self, paths: Paths, base: int) -> None:
-        """Build it.
-
-        Args:
-            paths: What is taken out; the same name twice counts once.
-            base: More than any symbol.
-        """
+        """Take paths out; the same name twice counts once. `base` is more than any symbol."""
         self._base = base
         symbols, probabilities, sizes = paths
         starts = np.cumsum(sizes) - sizes
@@ -120,7 +115,7 @@ class Trie:
             depth: Symbols chosen so far.
 
         Returns:
-            Weights, shape (B, V); a row's sum is below 1, and 0 where nothing is left.
+            Weights, shape (B, V); a row's sum is at most 1, and 0 where nothing is left.
         """
         rows = np.flatnonzero(nodes >= 0)
         if len(rows) == 0 or depth >= len(self._levels):

@@ -20,7 +20,7 @@ from nomosaurus.params import Recipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; nats are per scored character (letters and end).
+    """The outcome of one epoch; nats are per scored character (letters and end).
 
     Attributes:
         number: 1 for the first.
@@ -45,8 +45,7 @@ class ScoredName:
     """A name and what the model makes of it.
 
     Attributes:
-        name: The name.
-        log_prob: Its log-probability in nats, the end counted.
+        log_prob: In nats, the end counted.
         chars: What was predicted: letters + 1 for the end.
         bits_per_char: -log_prob / chars / ln 2.
         new: Whether it is on no side of the list, neither learnt nor held out.
@@ -97,13 +96,8 @@ class TrainedModel:
     """A model and all that it knows of its list; it scores names.
 
     Attributes:
-        mixture: The networks and the n-gram.
-        vocabulary: The characters and categories of the training names.
-        train: The names it learnt from.
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
-        recipe: The params it follows from.
         histories: Of each network, the epochs of its training, in order.
-        list_bits: What the list's own names cost.
     """
 
     mixture: Mixture

@@ -24,7 +24,7 @@ class Corpus:
 
     Attributes:
         train, validation, test: Normalised names, in the order of the list.
-        rows_read: Rows of the input, before anything was dropped.
+        rows_read: Rows before anything was dropped.
         dropped: Rows dropped, by reason; every reason is a key.
         duplicates: Rows merged into an equal name above them.
         categories: Of each name, that of its first row; empty without data.condition.

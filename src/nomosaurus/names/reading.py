@@ -99,8 +99,7 @@ def _rows(table: pd.DataFrame, path: Path, column: str, condition: str) -> list[
     names = _column(table, path, column, "data.column")
     if not condition:
         return [Row(name, "") for name in names]
-    categories = _column(table, path, condition, "data.condition")
-    return list(map(Row, names, categories))
+    return list(map(Row, names, _column(table, path, condition, "data.condition")))
 
 
 def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from nomosaurus.errors import ListError, NomosaurusError, SamplingError
 from nomosaurus.generation.generator import NameGenerator

@@ -23,12 +23,9 @@ class Task:
     """All that the training of one network follows from.
 
     Attributes:
-        train: The names to learn.
         validation: The names that decide which epoch is best.
         vocab_size: V, the boundary included.
         num_categories: C; 0 if the names have none.
-        model_params: The network's form.
-        train_params: The loop's settings.
         device: Where to compute; random draws are made on the CPU all the same.
         seed: Start of every random draw: weights, order of batches, dropout.
     """
@@ -52,7 +49,6 @@ class Snapshot:
     """A training run at the end of an epoch: all that the epochs after it follow from.
 
     Attributes:
-        epochs: Every epoch so far, in order.
         cpu_seconds: Computing time so far; nothing follows from it.
         tensors: The weights, as trained (`network.`), averaged (`averaged.`) and at the best
             epoch (`best.`), the optimiser's state (`optimiser.`) and the generator's.
@@ -69,7 +65,6 @@ class Training:
 
     Attributes:
         network: With the averaged weights of the best epoch, on the CPU, in evaluation mode.
-        epochs: Every epoch that was run, in order.
         cpu_seconds: Computing time of all epochs, those before an interruption too.
     """
 
