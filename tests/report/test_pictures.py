@@ -69,3 +69,23 @@ def test_another_format_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(NomosaurusError, match=r"x\.gif does not end in \.svg, \.png, \.pdf"):
         save_picture(draw_compact(explain(make_model(), "ana")), tmp_path / "x.gif")
     assert not list(tmp_path.iterdir())
+
+
+def test_ids_do_not_depend_on_the_last_bits_of_coordinates(tmp_path):
+    # Two drawings of one picture whose layouts differ by less than what is written down.
+    figure = draw_compact(explain(make_model(), "belana"))
+    save_picture(figure, tmp_path / "one.svg")
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        place = axes.get_position()
+        axes.set_position([place.x0, place.y0, place.width * (1 + 1e-13), place.height])
+    save_picture(figure, tmp_path / "other.svg")
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+def test_every_reference_in_a_picture_has_its_definition(tmp_path):
+    for name, figure in pictures(make_model(), "belana", "abel").items():
+        save_picture(figure, tmp_path / f"{name}.svg")
+        text = (tmp_path / f"{name}.svg").read_text("utf-8")
+        wanted = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        assert wanted <= set(re.findall(r'\bid="([^"]+)"', text))

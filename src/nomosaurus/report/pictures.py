@@ -7,8 +7,10 @@ script in its own fonts.
 
 # T time steps, H hidden
 
+import re
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,27 @@ def save_picture(figure: Figure, path: Path) -> None:
         )
     kind = path.suffix.lower()[1:]
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+    drawn = BytesIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # Letters that the drawing font lacks: an SVG's viewer has them, a PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        replace_file(
-            path,
-            lambda beside: figure.savefig(beside, format=kind, dpi=150, metadata=undated[kind]),
-        )
+        figure.savefig(drawn, format=kind, dpi=150, metadata=undated[kind])
+    content = _numbered_ids(drawn.getvalue()) if kind == "svg" else drawn.getvalue()
+    replace_file(path, lambda beside: beside.write_bytes(content))
+
+
+def _numbered_ids(svg: bytes) -> bytes:
+    """The same picture with the ids of clip paths and markers numbered as they come.
+
+    Matplotlib makes them of coordinates, all bits counted, and the last bits of what the layout's
+    solver finds differ from one drawing to the next.
+    """
+    names: dict[bytes, bytes] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        return found[1] + names.setdefault(found[2], b"i%d" % len(names))
+
+    return re.sub(rb'((?:\bid="|href="#|url\(#))([a-zA-Z]+[0-9a-f]{10})\b', numbered, svg)
 
 
 def draw_pictures(explanations: Sequence[Explanation]) -> dict[str, Figure]:
