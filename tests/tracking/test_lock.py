@@ -117,7 +117,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
     Path("dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "lock")
-    monkeypatch.setattr(lock, "stale", lambda: [])
+    monkeypatch.setattr(lock, "stale", lambda only: [])
     return tmp_path
 
 
@@ -139,7 +139,7 @@ def test_a_changed_output_leaves_the_commit_to_vouch_and_changed_code_does_not(c
 
 
 def test_a_commit_whose_lock_is_stale_vouches_for_nothing(checkout, monkeypatch):
-    monkeypatch.setattr(lock, "stale", lambda: ["train: code.py modified"])
+    monkeypatch.setattr(lock, "stale", lambda only: ["train: code.py modified"])
     assert lock.commit_of_model("abc") == ""
 
 

@@ -194,7 +194,7 @@ def _commit(challenger: Challenger) -> Check:
 def _floor(figure: str, value: float | None, floor: float, param: str) -> Check:
     rule = f"{figure} at least {floor:g}"
     if value is None:
-        return Check(rule, False, f'its run has no {figure}; run "dvc repro --force evaluate"')
+        return Check(rule, False, f'its run has no {figure}; "dvc repro" evaluates and tracks it')
     found = f"{figure} is {value:.4f}"
     if value < floor:
         found += f", below promote.{param}, {floor:g}"

@@ -1,7 +1,7 @@
 """dvc.lock: what each stage read and wrote, and whether that is true of what lies beside it."""
 
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from nomosaurus.tracking.programs import run
 
 PIPELINE = "dvc.yaml"
 MODEL_FILE = "models/model.safetensors"
+MAKE_MODEL = ("prepare", "train")
+"""The stages that the model follows from."""
 
 
 def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str, Any]]:
@@ -52,7 +54,7 @@ def commit_of_model(md5: str) -> str:
     """The checked-out commit, if it vouches for a model; else empty.
 
     A pipeline usually runs before its outcome is committed. The commit vouches for the model if
-    its dvc.lock names the model and is fresh, and nothing but outputs was changed since.
+    its dvc.lock names the model and is fresh up to there, and nothing but outputs has changed.
 
     Args:
         md5: DVC's hash of the model.
@@ -61,12 +63,14 @@ def commit_of_model(md5: str) -> str:
         PipelineError: If DVC cannot tell whether the lock is fresh.
     """
     commit = head()
-    if not commit or not md5 or model_at(commit) != md5 or changes() or stale():
+    if not commit or not md5 or model_at(commit) != md5 or changes() or stale(only=MAKE_MODEL):
         return ""
     return commit
 
 
-def stale(folder: Path = Path(), *, cached_too: bool = False) -> list[str]:
+def stale(
+    folder: Path = Path(), *, only: Sequence[str] = (), cached_too: bool = False
+) -> list[str]:
     """Why a checkout's dvc.lock is not what `dvc repro` would leave, a line each; none if it is.
 
     `dvc status -q` says so only where all data are: in a fresh clone, what a stage would read may
@@ -75,13 +79,14 @@ def stale(folder: Path = Path(), *, cached_too: bool = False) -> list[str]:
 
     Args:
         folder: The checkout.
+        only: Stages to ask about; all of the pipeline, if none is named.
         cached_too: Whether the outputs that DVC's cache keeps, such as the model, must lie here
             as the lock says, too.
 
     Raises:
         PipelineError: If DVC cannot tell.
     """
-    said = run("dvc", "status", "--json", PIPELINE, folder=folder)
+    said = run("dvc", "status", "--json", *(only or [PIPELINE]), folder=folder)
     try:
         status = json.loads(said)
     except ValueError:
@@ -93,6 +98,8 @@ def stale(folder: Path = Path(), *, cached_too: bool = False) -> list[str]:
             outs = hashes(read_yaml((folder / name).read_text("utf-8")).get("outs", []))
             tracked |= {(Path(name).parent / out).as_posix(): md5 for out, md5 in outs.items()}
     stages = locked_stages(folder=folder)
+    if only:
+        stages = {stage: locked for stage, locked in stages.items() if stage in only}
     kept = in_git | outputs(stages).keys() if cached_too else in_git
     return changed(status, stages, tracked, kept)
 
