@@ -25,8 +25,7 @@ from nomosaurus.tracking.store import (
 def backfill() -> Iterator[tuple[str, str]]:
     """Give a run to the model of the checked-out commit and to that of each DVC experiment.
 
-    Yields:
-        What was looked at, "HEAD" or an experiment's name, and the outcome.
+    Yields "HEAD" or an experiment's name, and the outcome.
 
     Raises:
         TrackingError: If MLflow fails.
@@ -48,8 +47,8 @@ def _backfill(commit: str, experiment: str) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             _take_out(commit, Path(folder))
-            origin = Origin(commit, experiment=experiment)
-            if not log_outputs(Path(folder), origin, committed):
+            origin = Origin(commit, experiment=experiment, milliseconds=committed)
+            if not log_outputs(Path(folder), origin):
                 raise TrackingError('MLflow failed; "nomosaurus sync" sends what is missing')
     except NomosaurusError as error:
         return f"has no run: {error}"

@@ -30,12 +30,14 @@ class Origin:
         patch: From the commit to what is checked out, without the pipeline's outputs.
         untracked: The files that git neither has nor ignores.
         experiment: The DVC experiment that runs; empty if none does.
+        milliseconds: When it was so, in milliseconds of the epoch; None for now.
     """
 
     commit: str
     patch: str = ""
     untracked: tuple[str, ...] = ()
     experiment: str = ""
+    milliseconds: int | None = None
 
     @classmethod
     def of_checkout(cls) -> "Origin":
@@ -94,10 +96,8 @@ def untracked() -> tuple[str, ...]:
 def experiments() -> dict[str, str]:
     """The commit of each DVC experiment in this checkout, by its name."""
     listing = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
-    found = re.findall(
-        r"^refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(\S+) ([0-9a-f]{40})$", listing, re.MULTILINE
-    )
-    return dict(found)
+    ref = r"^refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(\S+) ([0-9a-f]{40})$"
+    return dict(re.findall(ref, listing, re.MULTILINE))
 
 
 def file_sha256(path: Path) -> str:

@@ -51,13 +51,10 @@ def model_at(commit: str) -> str:
 
 
 def commit_of_model(md5: str) -> str:
-    """The checked-out commit, if it vouches for a model; else empty.
+    """The checked-out commit, if it vouches for the model with DVC's hash `md5`; else empty.
 
     A pipeline usually runs before its outcome is committed. The commit vouches for the model if
     its dvc.lock names the model and is fresh up to there, and nothing but outputs has changed.
-
-    Args:
-        md5: DVC's hash of the model.
 
     Raises:
         PipelineError: If DVC cannot tell whether the lock is fresh.
@@ -79,9 +76,8 @@ def stale(
 
     Args:
         folder: The checkout.
-        only: Stages to ask about; all of the pipeline, if none is named.
-        cached_too: Whether the outputs that DVC's cache keeps, such as the model, must lie here
-            as the lock says, too.
+        only: Stages to ask about; without one, all of the pipeline.
+        cached_too: Whether outputs that DVC's cache keeps, such as the model, must be here too.
 
     Raises:
         PipelineError: If DVC cannot tell.
@@ -146,6 +142,17 @@ def changed(
             if have_hash.get(path, md5) != md5:
                 lines.append(f"{name}: {path} is not the one that dvc.lock says was made")
     return list(dict.fromkeys(lines))
+
+
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Params by section.key, each value as text."""
+    found: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(value)
+    return found
 
 
 def read_yaml(text: str) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 `serving.served_model` is the code that answers; MLflow runs it as a file of its own.
 """
 
+import shutil
 import tempfile
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,6 @@ NEEDS = (
     "torch",
 )
 """The packages that the served model imports."""
-
 TYPES: dict[Any, str] = {
     int: "long",
     float: "double",
@@ -79,10 +80,7 @@ def log_servable_model(path: Path, run_id: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # A copy without compiled files, so that equal code gives equal artifacts.
         package = Path(folder) / PACKAGE.name
-        for module in PACKAGE.rglob("*.py"):
-            copy = package / module.relative_to(PACKAGE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(module.read_bytes())
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.jinja"))
         with warnings.catch_warnings():
             # MLflow wants an input example, and would run the model on it to log it.
             warnings.filterwarnings("ignore", message=".*input example")
@@ -96,12 +94,5 @@ def log_servable_model(path: Path, run_id: str) -> None:
                 artifacts={"model": str(path)},
                 code_paths=[str(package)],
                 signature=signature,
-                pip_requirements=_requirements(),
+                pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in NEEDS],
             )
-
-
-def _requirements() -> list[str]:
-    """What the served model needs, at the versions in use."""
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name).split('+')[0]}" for name in NEEDS]

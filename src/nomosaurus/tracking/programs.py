@@ -19,13 +19,8 @@ def run(
 ) -> str:
     """Run a command, with this Python's programs before others; returns its standard output.
 
-    Args:
-        command: The program and its arguments.
-        folder: Where.
-        environment: Variables besides those of this process.
-        text: What it reads on standard input.
-        show: Whether its lines are seen as they come; then nothing is returned.
-        seconds: How long it may take.
+    Its `environment` adds to this process's, `text` is its standard input. With `show`, its
+    lines are seen as they come, and nothing is returned.
 
     Raises:
         PipelineError: If it cannot be started, fails or takes too long, with its own reason.

@@ -8,12 +8,11 @@ process, and the journal is sent by the next stage that tracks or by `nomosaurus
 import getpass
 import hashlib
 import json
-import os
 import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from nomosaurus.model.trained import Epoch
 from nomosaurus.params import CrossvalidateParams, Recipe
 from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
-from nomosaurus.tracking.lock import MODEL_FILE, hashes, locked_stages
+from nomosaurus.tracking.lock import MODEL_FILE, flat, hashes, locked_stages
 from nomosaurus.tracking.sender import Sender, send_left_over
 from nomosaurus.tracking.store import CROSSVALIDATION, EXPERIMENT, commit_tags, in_one_line
 from nomosaurus.tracking.usage import usage
@@ -45,9 +44,8 @@ ONLY_IN_FILES = (
     *("network_validation_nats", "ngram_validation_nats"),
     *("ngram_order", "ngram_weight_short", "ngram_weight_long"),
 )
-"""Figures that say what another one says, in another unit, at another size or of a part. They
-stand in metrics/, which the run has too; a table of runs has a column for each metric, and a
-page of charts a chart."""
+"""Figures that say what another one says, in another unit, at another size or of a part. The
+run has them in metrics/; each metric costs a column in the table of runs, and a chart."""
 NAMES_IN_NOTE = 10
 TABLE_TAG = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables, side by side
 OF_RECIPE = ("seed", "data", "model", "train")
@@ -57,39 +55,23 @@ OF_RECIPE = ("seed", "data", "model", "train")
 class ModelRun(Watcher):
     """One model's run in MLflow."""
 
-    def __init__(self) -> None:
-        """Begin a journal; `start` must be called first."""
-        self._journal = Journal.start(main_checkout() / JOURNALS)
-        self._sender = Sender(self._journal)
-        self._next_send = 0.0
-        self._has_failed = False
-
-    def start(
+    def __init__(
         self,
-        experiment: str,
         stage: str,
         key: str,
         name: str,
         recipe: Recipe,
         origin: Origin,
         stages: Mapping[str, Any],
-        milliseconds: int | None = None,
     ) -> None:
-        """Say what a new run begins with: tags, params, the data with its hashes, its lineage.
+        """Begin a journal with tags, params, the data with its hashes, and its lineage.
 
-        Args:
-            experiment: The experiment's name.
-            stage: The stage that speaks.
-            key: Finds the run again while it holds no model.
-            name: Of the run.
-            recipe: The params that its model follows from.
-            origin: The checkout's state.
-            stages: Of dvc.lock.
-            milliseconds: When a new run began, in the epoch's milliseconds; now, if not given.
+        `key` finds the run again while it holds no model; `stages` are those of dvc.lock.
         """
-        params = {"seed": str(recipe.seed)}
-        for section in ("data", "model", "train"):
-            params |= _flat(section, getattr(recipe, section).model_dump())
+        self._journal = Journal.start(main_checkout() / JOURNALS)
+        self._sender: Sender | None = None
+        self._next_send = 0.0
+        self._has_failed = False
         tags = commit_tags(origin.commit, dirty=bool(origin.patch)) | {
             "mlflow.source.name": f"pipeline/{stage}.py",
             "mlflow.source.type": "LOCAL",
@@ -97,16 +79,16 @@ class ModelRun(Watcher):
             "dvc.experiment": origin.experiment,
             "nomosaurus.version": __version__,
         }
-        self._log(
+        self._journal.add(
             "start",
-            experiment=experiment,
+            experiment=CROSSVALIDATION if stage == "crossvalidate" else EXPERIMENT,
             key=key,
             name=name,
             tags={tag: value for tag, value in tags.items() if value},
-            params=params,
             inputs=_datasets(stages),
-            **({} if milliseconds is None else {"time": milliseconds}),
+            **({"time": origin.milliseconds} if origin.milliseconds else {}),
         )
+        self._journal.add("params", values=flat(recipe.model_dump()))
         account = origin.as_dict() | {"stages": stages}
         text = json.dumps(account, indent=2, ensure_ascii=False, default=str)
         self._log_text(text, f"{stage}.json", "lineage")
@@ -114,59 +96,55 @@ class ModelRun(Watcher):
             self._log_text(origin.patch, f"{stage}.patch", "lineage")
 
     def on_epoch(self, number: int, epoch: Epoch) -> None:
-        """Log both losses of the first network, with the epoch's number as the step.
-
-        The networks differ in their seeds, so one curve stands for all, and runs with one
-        network and with thirty lie over each other. The model file has the others.
-        """
-        if number == 0:
-            self._log_epochs([epoch])
+        """Log it, and send what came when it is time."""
+        self.on_resume(number, [epoch])
         if time.monotonic() >= self._next_send:
             self.log_usage()
             self._send()
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
-        """Log the epochs before the interruption; those that MLflow has are not sent again."""
-        if number == 0:
-            self._log_epochs(epochs)
+        """Log both losses of the first network, with the epoch's number as the step.
+
+        The networks differ in their seeds, so one curve stands for all, and runs with one
+        network and with thirty lie over each other. The model file has the others. Epochs that
+        MLflow has are not sent again.
+        """
+        for epoch in epochs if number == 0 else []:
+            losses = {
+                "curve/train_nats": epoch.train_nats,
+                "curve/validation_nats": epoch.validation_nats,
+            }
+            self._journal.add("metrics", values=losses, step=epoch.number)
 
     def log_params(self, section: str, values: Mapping[str, Any]) -> None:
         """A section of params.yaml, as section.key.
 
-        MLflow never changes a param. Where a stage ran again for the same model with
-        another value, the run gets a tag of the same name with the value that holds.
+        MLflow never changes a param. A value that differs from the run's becomes a tag.
         """
-        self._log("params", values=_flat(section, values))
+        self._journal.add("params", values=flat({section: values}))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
-        """Final figures that runs are compared by; those that have no value are left out.
-
-        Their intervals, key_low and key_high, go to the description only.
-        """
+        """Final figures that runs are compared by; their intervals go to the description only."""
         bounds = {f"{key}{end}" for key in metrics for end in ("_low", "_high")}
         values = {
             key: float(value)
             for key, value in metrics.items()
             if value is not None and key not in bounds and key not in ONLY_IN_FILES
         }
-        self._log("metrics", values=values, step=0)
+        self._journal.add("metrics", values=values, step=0)
         if bounds & metrics.keys():
-            self._log("note", heading="On names it never saw", text=_figures(metrics))
+            self._journal.add("note", heading="On names it never saw", text=_figures(metrics))
 
     def log_file(self, path: Path, folder: str) -> None:
-        """A file as an artifact in a folder.
-
-        Pictures are at the top: of several runs' artifacts, the UI shows only those there side
-        by side.
-        """
+        """A file as an artifact in a folder; pictures at the top, where the UI compares runs'."""
         folder = "" if path.suffix == ".svg" else folder
-        self._log("file", path=self._journal.keep(path, folder), folder=folder)
+        self._journal.add("file", path=self._journal.keep(path, folder), folder=folder)
 
     def log_names(self, path: Path, folder: str) -> None:
         """A table of names with their scores: as a file, as the UI's table, and the first ten.
 
-        The UI sets several runs' tables side by side by their first column. Two models hardly
-        ever write the same name, so that is a number.
+        The UI joins several runs' tables by their first column. Two models hardly ever write
+        the same name, so that is a number.
         """
         self.log_file(path, folder)
         table = read_name_table(path, made_by="sample")
@@ -174,29 +152,26 @@ class ModelRun(Watcher):
         numbered = table.set_axis(range(1, len(table) + 1)).reset_index(names="number")
         self._log_text(numbered.to_json(orient="split", index=False), name, folder)
         shown = [{"path": f"{folder}/{name}", "type": "table"}]
-        self._log("tags", values={TABLE_TAG: json.dumps(shown)})
-        self._log("note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE)))
+        self._journal.add("tags", values={TABLE_TAG: json.dumps(shown)})
+        self._journal.add(
+            "note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE))
+        )
 
     def log_model(self, path: Path) -> None:
         """The model, loadable and servable without pickle, and the tags that find its run.
 
-        One model has one run. If the store has one already, as after training the same
-        thing again, this run gives way to it, and all of it is logged there.
+        One model has one run. If the store has one already, this run gives way to it.
         """
         kept = self._journal.keep(path, "model")
-        self._log("model", path=kept, sha256=file_sha256(path), md5=file_md5(path))
+        self._journal.add("model", path=kept, sha256=file_sha256(path), md5=file_md5(path))
 
     def log_usage(self) -> None:
-        """What this process and those that it started use of the machine now."""
-        self._log("metrics", values=usage(), step=int(time.time()))
+        """What this process and those it started use of the machine now."""
+        self._journal.add("metrics", values=usage(), step=int(time.time()))
 
     def end(self, status: str) -> bool:
-        """Send the rest, and end the run.
-
-        Returns:
-            Whether MLflow has all; what it lacks is in the journal.
-        """
-        self._log("end", status=status)
+        """Send the rest, and end the run; whether MLflow has all, or the journal what it lacks."""
+        self._journal.add("end", status=status)
         self._send()
         if self._has_failed:
             self._journal.close()
@@ -204,81 +179,62 @@ class ModelRun(Watcher):
             self._journal.delete()
         return not self._has_failed
 
-    def _log_epochs(self, epochs: list[Epoch]) -> None:
-        for epoch in epochs:
-            losses = {
-                "curve/train_nats": epoch.train_nats,
-                "curve/validation_nats": epoch.validation_nats,
-            }
-            self._log("metrics", values=losses, step=epoch.number)
-
     def _log_text(self, text: str, name: str, folder: str) -> None:
-        self._log("text", text=text, name=name, folder=folder)
-
-    def _log(self, kind: str, **content: Any) -> None:
-        self._journal.add(kind, **content)
+        self._journal.add("text", text=text, name=name, folder=folder)
 
     def _send(self) -> None:
         """Send what came since the last time, and first what earlier stages could not."""
         began = time.monotonic()
-        is_first = not self._next_send  # which takes longer: MLflow is imported
+        is_first = not (self._sender or self._has_failed)  # which imports MLflow, and takes longer
         try:
             if is_first:
                 for line in send_left_over(main_checkout() / JOURNALS):
                     print(f"MLflow: {line}", file=sys.stderr)
-            if not self._has_failed:
+                self._sender = Sender(self._journal)
+            if self._sender:
                 self._sender.send()
         except Exception as error:  # whatever a store may do, the stage goes on
+            self._sender = None
             self._has_failed = True
-            print(f"warning: MLflow failed ({in_one_line(error)}); {self._fate()}", file=sys.stderr)
+            fate = 'nothing is lost: the next stage or "nomosaurus sync" sends what is missing'
+            if problem := self._journal.problem:
+                fate = f"the run is lost, since it cannot be kept ({problem.strerror})"
+            print(f"warning: MLflow failed ({in_one_line(error)}); {fate}", file=sys.stderr)
         now = time.monotonic()
         took = 0.0 if is_first else now - began
         # A slow server does not slow training down.
         self._next_send = now + max(SECONDS_BETWEEN_SENDS, took / MOST_TIME_SENDING)
 
-    def _fate(self) -> str:
-        if self._journal.problem:
-            return f"the run is lost, since it cannot be kept ({self._journal.problem.strerror})"
-        return 'nothing is lost: the next stage or "nomosaurus sync" sends what is missing'
 
-
-@contextmanager
-def training_run(recipe: Recipe, fingerprint: str) -> Iterator[ModelRun]:
+def training_run(recipe: Recipe, fingerprint: str) -> AbstractContextManager[ModelRun]:
     """The run of a model about to be trained: a new one, or that of an unfinished training run.
 
-    Args:
-        recipe: The params the model follows from.
-        fingerprint: Of all that the training follows from; it finds the unfinished run.
+    The fingerprint, of all that the training follows from, finds the unfinished one.
     """
-    name = _name(recipe, _tail(fingerprint))
-    with _live(EXPERIMENT, "train", recipe, _key(fingerprint), name) as run:
-        yield run
+    return _live("train", recipe, fingerprint)
 
 
 @contextmanager
 def crossvalidation_run(
     recipe: Recipe, params: CrossvalidateParams, fingerprint: str
 ) -> Iterator[ModelRun]:
-    """The run of a cross-validation, in its own experiment; the same one when it runs again.
-
-    Args:
-        recipe: The params the models of all folds follow from.
-        params: How names are held out.
-        fingerprint: Of all that the training follows from; it finds the run.
-    """
-    name = f"{params.folds}-fold-{_name(recipe, _tail(fingerprint))}"
-    with _live(CROSSVALIDATION, "crossvalidate", recipe, _key(fingerprint), name) as run:
+    """The run of a cross-validation, in its own experiment; the same one when it runs again."""
+    with _live("crossvalidate", recipe, fingerprint, f"{params.folds}-fold-") as run:
         run.log_params("crossvalidate", params.model_dump())
         yield run
 
 
 @contextmanager
-def _live(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> Iterator[ModelRun]:
+def _live(stage: str, recipe: Recipe, fingerprint: str, prefix: str = "") -> Iterator[ModelRun]:
     """A run that is sent while the block lasts, and ended with it."""
-    run = ModelRun()
+    origin = Origin.of_checkout()
+    # On another machine the same training is another run.
+    place = f"{fingerprint} {platform.node()} {main_checkout()}"
+    key = hashlib.sha256(place.encode()).hexdigest()[:16]
+    name = prefix + _name(recipe, origin.experiment or fingerprint[:4])
     # What later stages are locked to is of an earlier model.
     stages = {at: locked for at, locked in locked_stages().items() if at == "prepare"}
-    run.start(experiment, stage, key, name, recipe, Origin.of_checkout(), stages)
+    run = ModelRun(stage, key, name, recipe, origin, stages)
     status = "FAILED"
     try:
         yield run
@@ -291,16 +247,14 @@ def _live(experiment: str, stage: str, recipe: Recipe, key: str, name: str) -> I
         run.end(status)
 
 
-def log_outputs(folder: Path, origin: Origin, milliseconds: int | None = None) -> bool:
+def log_outputs(folder: Path, origin: Origin) -> bool:
     """Give a model's run all that its pipeline wrote; make the run where the store has none.
 
-    It is the one way of finished outputs to MLflow. What dvc.lock says of another model than
-    the one in the folder is left out.
+    What dvc.lock says of another model than the one in the folder is left out.
 
     Args:
         folder: With the model, its dvc.lock, and the outputs that this names.
         origin: The state of the checkout that they come from.
-        milliseconds: When they were made, for a new run; now, if not given.
 
     Returns:
         Whether MLflow has all; if not, a journal has.
@@ -313,8 +267,7 @@ def log_outputs(folder: Path, origin: Origin, milliseconds: int | None = None) -
     sha256, md5 = file_sha256(path), file_md5(path)
     stages = locked_stages(folder=folder)
     name = _name(model.recipe, origin.experiment or sha256[:4])
-    run = ModelRun()
-    run.start(EXPERIMENT, "track", sha256[:16], name, model.recipe, origin, stages, milliseconds)
+    run = ModelRun("track", sha256[:16], name, model.recipe, origin, stages)
     run.on_resume(0, model.histories[0])
     run.log_model(path)
     for stage, locked in stages.items():
@@ -366,27 +319,11 @@ def _name(recipe: Recipe, tail: str) -> str:
     return "-".join([*parts, Path(recipe.data.path).stem[:24], tail])
 
 
-def _tail(digest: str) -> str:
-    """The experiment's name, or where it is none, four digits of what the run follows from."""
-    return os.environ.get("DVC_EXP_NAME") or digest[:4]
-
-
-def _key(fingerprint: str) -> str:
-    """Of a training and of where it runs: on another machine the same one is another run."""
-    place = f"{fingerprint} {platform.node()} {main_checkout()}"
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may have no such thing
         return ""
-
-
-def _flat(section: str, values: Mapping[str, Any]) -> dict[str, str]:
-    """A section of params.yaml as MLflow params: section.key, each value as text."""
-    return {f"{section}.{key}": str(value) for key, value in values.items()}
 
 
 def _figures(metrics: Mapping[str, float | None]) -> str:

@@ -25,10 +25,7 @@ from nomosaurus.tracking.store import (
 
 
 def sync() -> Iterator[str]:
-    """Send what earlier stages could not, and the checkout's own model if it has no run.
-
-    Yields:
-        A line for each run.
+    """Send what earlier stages could not, and the checkout's own model; yields a line a run.
 
     Raises:
         TrackingError: If MLflow fails.
@@ -77,8 +74,7 @@ def recorded_runs(commit: str = "", experiment: str = "") -> list[RecordedRun]:
     if experiment:
         conditions = [f"tags.`dvc.experiment` = '{experiment}'"]
         commit = lineage.experiments().get(experiment, "")
-    md5 = model_at(commit) if commit else ""
-    if md5:
+    if commit and (md5 := model_at(commit)):
         conditions.append(f"tags.{MODEL_MD5_TAG} = '{md5}'")
     if is_local() and not (main_checkout() / "mlflow.db").exists():
         raise TrackingError(
@@ -91,7 +87,6 @@ def recorded_runs(commit: str = "", experiment: str = "") -> list[RecordedRun]:
             for condition in conditions
             for run in search(condition, (EXPERIMENT, CROSSVALIDATION))
         }
-    latest = sorted(found.values(), key=lambda run: run.info.start_time, reverse=True)
     return [
         RecordedRun(
             name=run.info.run_name,
@@ -106,5 +101,5 @@ def recorded_runs(commit: str = "", experiment: str = "") -> list[RecordedRun]:
             started=f"{datetime.fromtimestamp(run.info.start_time / 1000):%Y-%m-%d %H:%M}",
             run_id=run.info.run_id,
         )
-        for run in latest
+        for run in sorted(found.values(), key=lambda run: run.info.start_time, reverse=True)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.logged_model import log_servable_model
@@ -23,10 +23,6 @@ from nomosaurus.tracking.store import (
 )
 from nomosaurus.tracking.views import with_section
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-
 MOST_AT_ONCE = 1000  # metrics in one request; MLflow takes no more
 
 
@@ -34,10 +30,7 @@ def send_left_over(root: Path) -> Iterator[str]:
     """Send what journals of ended processes hold, the oldest first.
 
     A run whose process ended without a word was killed. A journal that MLflow refuses stays
-    where it is, and does not keep back those after it.
-
-    Yields:
-        A line for each run.
+    where it is, and does not keep back those after it. Yields a line for each run.
     """
     for journal in Journal.left_over(root):
         if not journal.events:
@@ -68,21 +61,18 @@ class Sender:
     """
 
     def __init__(self, journal: Journal) -> None:
+        """Open the store."""
         self._journal = journal
         self._sent = 0  # events
-        self._is_open = False
-        self._client: MlflowClient
         self._steps: dict[str, set[int]] = {}
+        self._experiment_id = open_store(journal.events[0]["experiment"])
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient()
 
     def send(self) -> None:
         """Send the events that came since the last call."""
         events = self._journal.events
-        if not self._is_open:
-            self._experiment_id = open_store(events[0]["experiment"])
-            import mlflow
-
-            self._client = mlflow.MlflowClient()
-            self._is_open = True
         with one_at_a_time():
             while self._sent < len(events):
                 rest = islice(events, self._sent, None)
@@ -118,7 +108,6 @@ class Sender:
         self._steps.clear()
         if not (run.inputs and run.inputs.dataset_inputs):
             self._log_inputs(start["inputs"])
-        self._log_params(start["params"])
 
     def _log_inputs(self, inputs: list[list[str]]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -134,25 +123,19 @@ class Sender:
             self._client.log_inputs(self._run_id, datasets)
 
     def _send_params(self, events: list[dict[str, Any]]) -> None:
-        for event in events:
-            self._log_params(event["values"])
-
-    def _log_params(self, values: dict[str, str]) -> None:
         """MLflow never changes a param: one that moved becomes a tag of the same name."""
         from mlflow.entities import Param
 
-        fresh = {key: value for key, value in values.items() if key not in self._params}
-        moved = {
-            key: value
-            for key, value in values.items()
-            if key not in fresh and self._tags.get(key, self._params[key]) != value
-        }
-        if fresh:
-            self._client.log_batch(
-                self._run_id, params=[Param(key, value) for key, value in fresh.items()]
-            )
-            self._params |= fresh
-        self._set_tags(moved)
+        for event in events:
+            values = event["values"]
+            fresh = {key: value for key, value in values.items() if key not in self._params}
+            if fresh:
+                self._client.log_batch(
+                    self._run_id, params=[Param(*item) for item in fresh.items()]
+                )
+                self._params |= fresh
+            held = self._params | self._tags
+            self._set_tags({key: value for key, value in values.items() if held[key] != value})
 
     def _send_tags(self, events: list[dict[str, Any]]) -> None:
         for event in events:
@@ -163,9 +146,7 @@ class Sender:
 
         fresh = {key: value for key, value in values.items() if self._tags.get(key) != value}
         if fresh:
-            self._client.log_batch(
-                self._run_id, tags=[RunTag(key, value) for key, value in fresh.items()]
-            )
+            self._client.log_batch(self._run_id, tags=[RunTag(*item) for item in fresh.items()])
             self._tags |= fresh
 
     def _send_metrics(self, events: list[dict[str, Any]]) -> None:
@@ -210,8 +191,7 @@ class Sender:
     def _send_model(self, events: list[dict[str, Any]]) -> bool:
         """Log the model; where another run has it, that one is kept and gets all that is here.
 
-        Returns:
-            Whether to send all from the beginning, which finds that other run.
+        Returns whether to send all from the beginning, which finds that other run.
         """
         event = events[-1]
         earlier = find_run_of_model(event["sha256"])

@@ -4,6 +4,8 @@ MLflow's own monitor samples every ten seconds, which is longer than most stages
 from a thread of its own, past the journal.
 """
 
+from contextlib import suppress
+
 import psutil
 import torch
 
@@ -18,9 +20,14 @@ def usage() -> dict[str, float]:
         this process and those it started, memory in megabytes; of each GPU that computes here,
         its memory in megabytes and per cent.
     """
+    process = psutil.Process()
+    memory = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            memory += child.memory_info().rss
     found = {
         "system/cpu_utilization_percentage": psutil.cpu_percent(),
-        "system/process_memory_megabytes": _memory() / MEGABYTE,
+        "system/process_memory_megabytes": memory / MEGABYTE,
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         for i in range(torch.cuda.device_count()):
@@ -28,15 +35,3 @@ def usage() -> dict[str, float]:
             found[f"system/gpu_{i}_memory_usage_megabytes"] = (total - free) / MEGABYTE
             found[f"system/gpu_{i}_memory_usage_percentage"] = 100 * (total - free) / total
     return found
-
-
-def _memory() -> int:
-    """Bytes of resident memory."""
-    process = psutil.Process()
-    memory = process.memory_info().rss
-    for child in process.children(recursive=True):
-        try:
-            memory += child.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue  # it has ended meanwhile
-    return memory

@@ -14,7 +14,7 @@ from nomosaurus.files import read_json, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
 from nomosaurus.tracking import lineage
-from nomosaurus.tracking.lock import MODEL_FILE, read_yaml, stale
+from nomosaurus.tracking.lock import MODEL_FILE, flat, read_yaml, stale
 from nomosaurus.tracking.programs import run
 from nomosaurus.workflows import change
 
@@ -119,7 +119,7 @@ def side(folder: Path) -> change.Side:
             for key, value in _read(folder / "metrics/prepare.json").items()
             if isinstance(value, int | float)
         },
-        params=_flat(params),
+        params=flat(params),
         validation=pd.read_csv(curve)["validation"].tolist() if curve.is_file() else [],
         names=read_name_table(samples, "sample")["name"].head(change.NAMES_SHOWN).tolist()
         if samples.is_file()
@@ -168,13 +168,3 @@ def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[Comparison
 
 def _read(path: Path) -> dict[str, Any]:
     return read_json(path, made_by="evaluate") if path.is_file() else {}
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
