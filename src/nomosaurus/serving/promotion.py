@@ -1,7 +1,5 @@
 """Whether a model takes the champion's place: a decision over values, without files or MLflow."""
 
-# N test names
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,7 +21,6 @@ class Version:
 
     Attributes:
         number: MLflow's, from 1.
-        model_sha256: Of the model file.
         test_sha256: Of the test names that it was last judged on, as `names_sha256` gives it.
         commit: That it was trained from; empty if git did not know.
     """
@@ -39,7 +36,6 @@ class Challenger:
     """A version that wants to be champion, with what its run says of it.
 
     Attributes:
-        version: The version.
         dirty: Whether the checkout had changes that were not committed.
         figures: Of metrics/evaluate.json, at least those that have a floor.
     """
@@ -63,8 +59,7 @@ class Verdict:
     """What was decided, and why.
 
     Attributes:
-        registered_model: Its name.
-        challenger, champion: The two versions; None where there is no champion yet.
+        champion: None where there is none yet.
         comparison: None where there is no champion, or nothing to compare.
         checks: All must have passed.
         dry_run: Whether the champion stays as it is, whatever the verdict.
@@ -109,39 +104,22 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "promoted": self.promoted,
-            "registered_model": self.registered_model,
-            "summary": self.summary,
-            "challenger": asdict(self.challenger),
-            "champion": asdict(self.champion) if self.champion else None,
-            "comparison": asdict(self.comparison) if self.comparison else None,
-            "checks": [asdict(check) for check in self.checks],
-        }
+        content = asdict(self)
+        del content["dry_run"]
+        named = {"promoted": self.promoted, "registered_model": self.registered_model}
+        return named | {"summary": self.summary} | content
 
     def as_markdown(self) -> str:
         """For a pull request: the verdict, and a row a rule."""
-
-        def cell(text: str) -> str:
-            return text.replace("|", "\\|")
-
         heading = "Not promoted"
         if self.promoted:
             heading = "To be promoted" if self.dry_run else "Promoted"
-        rows = [
-            f"| {check.rule} | {'passed' if check.passed else '**failed**'} | {cell(check.found)} |"
-            for check in self.checks
-        ]
-        lines = [
-            f"### {heading}",
-            "",
-            f"{self.summary}.",
-            "",
-            "| rule | | found |",
-            "|---|---|---|",
-            *rows,
-        ]
-        return "\n".join(lines) + "\n"
+        text = f"### {heading}\n\n{self.summary}.\n\n| rule | | found |\n|---|---|---|\n"
+        for check in self.checks:
+            outcome = "passed" if check.passed else "**failed**"
+            found = check.found.replace("|", "\\|")
+            text += f"| {check.rule} | {outcome} | {found} |\n"
+        return text
 
 
 def decide(
@@ -158,7 +136,7 @@ def decide(
     Args:
         challenger: Who wants to be champion.
         champion: Who is, if anyone.
-        comparison: Of the two; None where they are not to be compared.
+        comparison: None where the two are not to be compared.
         num_learnt: Test names that one of the two learnt from.
         rules: The section `promote` of params.yaml.
         other_test: Whether the champion may have been judged on other test names.

@@ -47,14 +47,10 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 TEST_TAG = "test_sha256"
 COMMIT_TAG = "git.commit"
-VERDICT_TAG = "verdict"
-"""Of a version and of its run, in a few words: a column in the UI."""
-STATUS = r"^.* \([\d-]+ [\d:]+ UTC\)\.\n*"
-"""The line with the same words in the description of a version."""
-LONGEST_DESCRIPTION = 5000
-"""Characters; MLflow's tables take no more."""
-EVENT = "champion."
-"""How the key of an event's tag begins; the time follows."""
+VERDICT_TAG = "verdict"  # of a version and of its run, in a few words: a column in the UI
+STATUS = r"^.* \([\d-]+ [\d:]+ UTC\)\.\n*"  # the line with these words in a description
+LONGEST_DESCRIPTION = 5000  # characters; MLflow's tables take no more
+EVENT = "champion."  # begins the key of an event's tag; the time follows
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,8 @@ class Event:
     Attributes:
         time: ISO 8601, UTC.
         action: `promote` or `rollback`.
-        version: Who is champion from now on.
-        former: Who was before; None at the first.
-        model_sha256, commit: Of the champion from now on.
-        why: In words.
+        version, model_sha256, commit: Of the champion from now on.
+        former: The version that was champion before; None at the first.
     """
 
     time: str
@@ -110,7 +104,7 @@ class Registry:
                     f'{model_path} has no run in this MLflow store; "nomosaurus sync" sends one '
                     'that was missed, "nomosaurus backfill" makes one for a committed model'
                 )
-            run = with_commit(run)
+            tags = with_commit(run).data.tags
             if not self._is_registered():
                 self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(
@@ -119,21 +113,17 @@ class Registry:
             number = versions[0].version if versions else self._new_version(run, sha256)
             if int(number) != self._champion_number():
                 self._client.set_model_version_tag(self.name, number, TEST_TAG, test_sha256)
-                commit = run.data.tags.get(COMMIT_TAG, "")
+                commit = tags.get(COMMIT_TAG, "")
                 self._client.set_model_version_tag(self.name, number, COMMIT_TAG, commit)
                 self._client.set_registered_model_alias(self.name, CHALLENGER, number)
-            tags = run.data.tags
-            return Challenger(
-                self._version(number),
-                dirty=tags.get("git.dirty") == "true",
-                figures=run.data.metrics,
-            )
+            dirty = tags.get("git.dirty") == "true"
+            return Challenger(self._version(number), dirty, run.data.metrics)
 
     def _new_version(self, run: "Run", sha256: str) -> str:
         if not (run.outputs and run.outputs.model_outputs):
             raise RegistryError(f"run {run.info.run_id} logged no model; see its artifacts")
         model_id = run.outputs.model_outputs[-1].model_id
-        tags = {MODEL_TAG: sha256, COMMIT_TAG: run.data.tags.get(COMMIT_TAG, "")}
+        tags = {MODEL_TAG: sha256}
         made = self._client.create_model_version(
             self.name, f"models:/{model_id}", run.info.run_id, tags, model_id=model_id
         )
@@ -208,10 +198,7 @@ class Registry:
     def _show_version(self, version: Version, label: str, account: str = "") -> None:
         """What became of a version: on its page and its run's, as a tag and in the description.
 
-        Args:
-            version: The version.
-            label: In a few words.
-            account: The verdict, in Markdown; without one, the last one stays.
+        Without an `account`, the verdict in Markdown, the last one stays.
         """
         number = str(version.number)
         now = f"{label[0].upper()}{label[1:]} ({_now()})."
@@ -327,10 +314,10 @@ def promote(
     """Register a model, judge it, and make it the champion if every rule holds.
 
     Args:
-        model_path: The model file; its run is found by its content.
+        model_path: Its run is found by its content.
         prepared: The folder with the test names that it is judged on.
         params: `promote`, `evaluate.bootstrap_samples` and `seed` count.
-        log: The file that gets a line for each change of champion.
+        log: Gets a line for each change of champion.
         other_test: Whether the champion may have been judged on other test names. It is
             compared on those of `prepared`.
         dry_run: Whether to leave the champion as it is, whatever the verdict.
@@ -348,28 +335,23 @@ def promote(
     with _one_promotion():
         registry = Registry(params.promote.registered_model)
         challenger = registry.register(model_path, names_sha256(names))
-        champion = registry.champion()
+        champion, judged = registry.champion(), challenger.version
         models = [model]
         comparison = None
-        if champion and champion.model_sha256 != challenger.version.model_sha256:
-            other = registry.load(champion)
-            models.append(other)
-            if other_test or champion.test_sha256 == challenger.version.test_sha256:
+        if champion and champion.model_sha256 != judged.model_sha256:
+            models.append(registry.load(champion))
+            if other_test or champion.test_sha256 == judged.test_sha256:
                 bootstrap = Bootstrap(params.evaluate.bootstrap_samples, params.seed)
-                comparison = compare(model, other, test, bootstrap)
+                comparison = compare(model, models[1], test, bootstrap)
+        learnt = num_learnt(models, names)
         verdict = decide(
-            challenger,
-            champion,
-            comparison,
-            num_learnt(models, names),
-            params.promote,
-            other_test=other_test,
+            challenger, champion, comparison, learnt, params.promote, other_test=other_test
         )
         verdict = replace(verdict, dry_run=dry_run)
         if verdict.promoted and not dry_run:
             registry.crown(verdict)
             write_log(log, registry.events())
-        if champion is None or champion.number != challenger.version.number:
+        if champion is None or champion.number != judged.number:
             _or_warning(lambda: registry.show(verdict))
     return verdict
 
