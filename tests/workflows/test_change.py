@@ -174,6 +174,8 @@ def broken(**replaced) -> str:
         broken(after__names=[1]),
         broken(after__names="abc"),
         broken(after__validation=["1"]),
+        broken(after__validation=[1e308]),
+        broken(paired__names=10**400),
         broken(paired={}),
         broken(paired__gain__value=None),
         broken(why_not_paired=[]),

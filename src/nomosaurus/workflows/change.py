@@ -9,6 +9,7 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from nomosaurus.evaluation.estimate import Comparison, Estimate
@@ -21,6 +22,8 @@ MOST_PARAMS = 60
 POINTS = 40
 """Epochs of a learning curve that are drawn."""
 MOST_BYTES = 500_000
+LARGEST = 1e100
+"""No figure comes near it, and arithmetic with it stays finite."""
 KEY = re.compile(r"[a-z0-9_.]{1,60}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -66,7 +69,6 @@ class Change:
     """Two models, and whether one is better.
 
     Attributes:
-        before, after: The two.
         paired: The later model as the challenger; None where they could not be compared on the
             same names.
         why_not_paired: The reason, one of `UNPAIRED`; empty where they were.
@@ -142,7 +144,7 @@ class Change:
         if not keys:
             return "No param changed." if new else ""
         rows = [
-            (_code(key), *(_code(side[key]) if key in side else "" for side in (old, new)))
+            (_code(key), *(_code(side.get(key, "")) for side in (old, new)))
             for key in keys[:MOST_PARAMS]
         ]
         return _table(("param", "before", "after"), rows)
@@ -174,12 +176,8 @@ class Change:
         old, new = self.before.names[:NAMES_SHOWN], self.after.names[:NAMES_SHOWN]
         if not new:
             return ""
-        old += [""] * (len(new) - len(old))
-        new += [""] * (len(old) - len(new))
-        rows = [
-            tuple(_code(name) if name else "" for name in pair)
-            for pair in zip(old, new, strict=True)
-        ]
+        pairs = zip_longest(old, new, fillvalue="")
+        rows = [tuple(_code(name) for name in pair) for pair in pairs]
         return _table(("names before", "names after"), rows)
 
 
@@ -201,21 +199,17 @@ def from_json(text: str) -> Change:
     if len(text.encode("utf-8", errors="replace")) > MOST_BYTES:
         raise ChangeError(f"is longer than {MOST_BYTES:,} bytes")
     try:
-        content = json.loads(text, parse_constant=_no_number)
+        content = json.loads(text)
         paired = content["paired"]
-        return Change(
-            _side(content["before"]),
-            _side(content["after"]),
-            None
-            if paired is None
-            else Comparison(
+        if paired is not None:
+            paired = Comparison(
                 int(_finite(paired["names"])),
                 _finite(paired["challenger"]),
                 _finite(paired["champion"]),
                 _figure(paired["gain"]),
-            ),
-            _text(content["why_not_paired"]),
-        )
+            )
+        before, after = _side(content["before"]), _side(content["after"])
+        return Change(before, after, paired, _text(content["why_not_paired"]))
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ChangeError(f"is not a change: {type(error).__name__}: {error}") from None
 
@@ -238,7 +232,7 @@ def _figure(content: dict[str, Any]) -> Estimate:
 
 
 def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise ChangeError(f"{value!r} is not a number")
     return float(value)
 
@@ -259,10 +253,6 @@ def _matching(pattern: re.Pattern[str], value: Any) -> str:
     if not pattern.fullmatch(_text(value)):
         raise ChangeError(f"{value!r} does not match {pattern.pattern}")
     return value
-
-
-def _no_number(text: str) -> float:
-    raise ChangeError(f"{text} is not a number")
 
 
 def _number(value: float) -> str:

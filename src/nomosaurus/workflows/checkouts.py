@@ -30,8 +30,7 @@ NO_COMMIT = "0" * 40
 def pull() -> str:
     """Get what DVC tracks from its remote, if there is one; returns what came of it.
 
-    What the remote lacks can be made again, unless it is the list itself: the stage that reads it
-    then says so.
+    What the remote lacks can be made again. If that is the list, the stage that reads it fails.
     """
     if not run("dvc", "remote", "list").strip():
         return "DVC has no remote here; nothing to pull"
@@ -77,14 +76,10 @@ def differing_outputs(folder: Path, other: Path) -> list[str]:
     """The outputs of the pipeline that two checkouts do not have alike, byte for byte."""
 
     def contents(root: Path) -> dict[str, str]:
-        files = (
-            file
-            for name in OUTPUTS
-            for file in ([root / name] if (root / name).is_file() else (root / name).rglob("*"))
-        )
         return {
             file.relative_to(root).as_posix(): lineage.file_sha256(file)
-            for file in files
+            for name in OUTPUTS
+            for file in [root / name, *(root / name).rglob("*")]
             if file.is_file() and file.name != ".gitignore"
         }
 
@@ -103,7 +98,6 @@ def side(folder: Path) -> change.Side:
         raise PipelineError(f"{folder} is not a git checkout with a commit")
     model = folder / MODEL_FILE
     details = _read(folder / "metrics/evaluate_details.json").get("figures", {})
-    params = read_yaml((folder / "params.yaml").read_text("utf-8"))
     samples = folder / "samples/names.csv"
     curve = folder / "plots/learning_curve.csv"
     return change.Side(
@@ -119,7 +113,7 @@ def side(folder: Path) -> change.Side:
             for key, value in _read(folder / "metrics/prepare.json").items()
             if isinstance(value, int | float)
         },
-        params=flat(params),
+        params=flat(read_yaml((folder / "params.yaml").read_text("utf-8"))),
         validation=pd.read_csv(curve)["validation"].tolist() if curve.is_file() else [],
         names=read_name_table(samples, "sample")["name"].head(change.NAMES_SHOWN).tolist()
         if samples.is_file()
@@ -128,15 +122,10 @@ def side(folder: Path) -> change.Side:
 
 
 def changed(before: Path, after: Path, bootstrap: Bootstrap) -> change.Change:
-    """What changed from one checkout to another.
+    """What changed from one checkout in which the pipeline has run to a later one.
 
-    The models are compared on the test names of the later one.
-
-    Args:
-        before: A checkout in which the pipeline has run; what is missing is said. It may be no
-            folder at all.
-        after: Another, later one.
-        bootstrap: For the interval of what the later model gains.
+    The models are compared on the test names of the later one. What `before` lacks is said; it
+    may be no folder at all.
 
     Raises:
         PipelineError: If one of them is no git checkout.

@@ -34,7 +34,7 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
 
     Args:
         folder: Has `pull_request`, a number, and `change.json`, as `change.from_json` takes it.
-        repository: Owner and name.
+        repository: OWNER/REPO.
         commit: What GitHub says that the job ran on, 40 hexadecimal digits.
         run_url: The job's page.
 
@@ -56,32 +56,26 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
         return f"pull request {number} has moved on, or is not the one of {commit[:7]}: no comment"
     body = f"{MARK}\n### What this change does to the names\n\n{change.as_markdown()}"
     body += f"\n[The job]({run_url}) has the pages, and the models, as artifacts.\n"
-    pages = run(
-        "gh", "api", f"repos/{repository}/issues/{number}/comments", "--paginate", "--slurp"
-    )
+    where, method = f"repos/{repository}/issues/{number}/comments", "POST"
+    pages = run("gh", "api", where, "--paginate", "--slurp")
     mine = [
         found["id"]
         for page in json.loads(pages)
         for found in page
         if found["user"]["login"] == "github-actions[bot]" and found["body"].startswith(MARK)
     ]
-    where = f"repos/{repository}/issues/{number}/comments"
-    method = "POST"
     if mine:
         where, method = f"repos/{repository}/issues/comments/{mine[0]}", "PATCH"
-    run(
-        "gh", "api", where, "--method", method, "--input", "-", text=json.dumps({"body": cut(body)})
-    )
+    content = json.dumps({"body": cut(body)})
+    run("gh", "api", where, "--method", method, "--input", "-", text=content)
     return f"pull request {number}: comment {'written anew' if mine else 'written'}"
 
 
 def propose(folder: Path, repository: str, base: str) -> str:
-    """Push a retraining's commits as a branch, and open a pull request; returns Markdown on it.
+    """Push the commits that `retraining.retrain` left as a branch, and open a pull request.
 
-    Args:
-        folder: What `retraining.retrain` left.
-        repository: Owner and name.
-        base: The branch to merge into.
+    Returns Markdown on what came of it. The repository is OWNER/REPO, `base` the branch to
+    merge into.
 
     Raises:
         GitHubError: If there is nothing to propose.
@@ -95,21 +89,19 @@ def propose(folder: Path, repository: str, base: str) -> str:
         raise GitHubError(f"{folder} holds no pull request: {error}") from None
     if not isinstance(branch, str) or not BRANCH.fullmatch(branch):
         raise GitHubError(f"{folder}: the branch must match {BRANCH.pattern}, got {branch!r}")
-    listed = run("git", "ls-remote", "--heads", "origin", f"refs/heads/{branch}")
-    if not listed.strip():
+    if not run("git", "ls-remote", "--heads", "origin", f"refs/heads/{branch}").strip():
         run("git", "fetch", str((folder / "commits.bundle").resolve()), f"{branch}:{branch}")
         run("git", "push", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
     filters = ("--head", branch, "--base", base, "--state", "all", "--json", "url")
     known = json.loads(run("gh", "pr", "list", "--repo", repository, *filters) or "[]")
     if known:
         return f"This model was proposed before: {known[0]['url']}\n"
-    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    where = ("--repo", repository, "--base", base, "--head", branch)
+    what = ("--title", str(title), "--body-file", "-")
     try:
-        where = ("--repo", repository, "--base", base, "--head", branch)
-        url = run(
-            "gh", "pr", "create", *where, "--title", str(title), "--body-file", "-", text=cut(body)
-        )
+        url = run("gh", "pr", "create", *where, *what, text=cut(body))
     except PipelineError as error:
+        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
         return (
             f"The branch `{branch}` is pushed, but opening the pull request was refused ({error}). "
             "In the settings, under Actions, General, a box lets workflows open them. Or open it "

@@ -1,7 +1,6 @@
 """What a release publishes: the model of this checkout, its card, its report and checksums."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from nomosaurus import __version__
@@ -25,16 +24,13 @@ MADE_BY = {
 
 
 def write_release(folder: Path, repository: str) -> list[Path]:
-    """Write what is to be published, and NOTES.md with the text that goes with it.
+    """Write what is to be published, and NOTES.md with its text; returns the files.
 
     SHA256SUMS covers what is published beside it, and so not the notes.
 
     Args:
         folder: New or empty.
         repository: OWNER/REPO on GitHub, from which people will verify what they get.
-
-    Returns:
-        The files.
 
     Raises:
         ArtifactError: If an output is missing, or is not what dvc.lock says that this code, these
@@ -52,12 +48,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         )
     model_file = contents[MODEL_FILE]
     prepared, trained, details = (
-        read_json(Path(path), MADE_BY[path])
-        for path in (
-            "metrics/prepare.json",
-            "metrics/train.json",
-            "metrics/evaluate_details.json",
-        )
+        read_json(Path(path), stage) for path, stage in MADE_BY.items() if path.endswith(".json")
     )
     names = read_name_table(Path("samples/names.csv"), made_by="sample")["name"].tolist()
     origin = Origin(
@@ -87,14 +78,9 @@ def write_release(folder: Path, repository: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in published.items():
         (folder / name).write_bytes(content)
-    write_text(folder / "SHA256SUMS", checksums(published))
-    notes = build_notes(model_file, prepared, details, names, origin)
-    write_text(folder / "NOTES.md", notes)
-    return [folder / name for name in (*published, "SHA256SUMS", "NOTES.md")]
-
-
-def checksums(contents: Mapping[str, bytes]) -> str:
-    """What `sha256sum --check` reads: a line a file, by its name."""
-    return "".join(
-        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
+    checksums = (
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in published.items()
     )
+    write_text(folder / "SHA256SUMS", "".join(checksums))
+    write_text(folder / "NOTES.md", build_notes(model_file, prepared, details, names, origin))
+    return [folder / name for name in (*published, "SHA256SUMS", "NOTES.md")]

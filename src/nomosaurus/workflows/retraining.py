@@ -8,6 +8,7 @@ opens it, `github.propose`, has the right to write and runs none of this.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError
 from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.files import replace_file, write_json, write_text
+from nomosaurus.files import write_json, write_text
 from nomosaurus.params import Params, load_params, parse_params
 from nomosaurus.serving import registry
 from nomosaurus.serving.promotion import Verdict
@@ -58,8 +59,7 @@ class Retraining:
     Attributes:
         outcome: `unchanged`, `won` or `lost`.
         summary: Markdown, for a person.
-        title: Of the pull request; empty unless it won.
-        branch: The same.
+        title, branch: Of the pull request; empty unless it won.
     """
 
     outcome: str
@@ -72,9 +72,6 @@ def overrides(assignments: str) -> dict[str, Any]:
     """Params to replace, by section.key, from text such as `model.cell=gru seed=2`.
 
     A value is read as params.yaml would read it. Nothing in it is expanded or run.
-
-    Args:
-        assignments: With white space, or a new line, before each that follows.
 
     Raises:
         ParamsError: If a part is no assignment.
@@ -109,24 +106,17 @@ def override(path: Path, values: Mapping[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1000
-    text = path.read_text("utf-8")
-    content = yaml.load(text)
-    plain = YAML(typ="safe", pure=True).load(text)
+    content = yaml.load(path.read_text("utf-8"))
     for name, value in values.items():
-        for tree in (content, plain):
-            *sections, key = name.split(".")
-            for section in sections:
-                tree = tree.get(section) if isinstance(tree, dict) else None
-            if not isinstance(tree, dict) or isinstance(tree.get(key), dict):
-                raise ParamsError(f"{path} has no param {name}; it names each with its section")
-            tree[key] = value
-    parse_params(plain, "the overrides")
-
-    def write(beside: Path) -> None:
-        with beside.open("wb") as file:
-            yaml.dump(content, file)
-
-    replace_file(path, write)
+        section, _, key = name.rpartition(".")
+        tree = content.get(section) if section else content
+        if not isinstance(tree, dict) or isinstance(tree.get(key), dict):
+            raise ParamsError(f"{path} has no param {name}; it names each with its section")
+        tree[key] = value
+    changed_text = StringIO()
+    yaml.dump(content, changed_text)
+    parse_params(YAML(typ="safe", pure=True).load(changed_text.getvalue()), "the overrides")
+    write_text(path, changed_text.getvalue())
 
 
 def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
@@ -137,7 +127,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
 
     Args:
         values: Params to replace, by section.key; they are committed first.
-        folder: What is to be known of it goes here; it must not exist, or be empty.
+        folder: Gets what came of it; new or empty.
 
     Raises:
         NomosaurusError: If the checkout has changes, a value breaks a rule, or a stage fails.
@@ -175,13 +165,9 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     if still := stale():
         raise PipelineError(f"dvc.lock is stale after dvc repro: {still[0]}")
     run("nomosaurus", "backfill", show=True)  # where DVC's cache had the model, no stage made a run
+    prepared = Path("data/prepared")
     verdict = registry.promote(
-        Path(MODEL_FILE),
-        Path("data/prepared"),
-        params,
-        LOG,
-        other_test=True,
-        dry_run=True,
+        Path(MODEL_FILE), prepared, params, LOG, other_test=True, dry_run=True
     )
     change = changed(BEFORE, Path(), Bootstrap(params.evaluate.bootstrap_samples, params.seed))
     _forget_before()
