@@ -34,7 +34,7 @@ def test_what_the_pipeline_writes_makes_no_checkout_dirty(checkout):
     patch = lineage.changes()
     assert "+other" in patch
     assert "train.json" not in patch
-    assert lineage.untracked() == ("new.py",)
+    assert lineage.Origin.of_checkout().untracked == ("new.py",)
 
 
 def test_the_patch_brings_the_commit_to_what_is_checked_out(checkout):

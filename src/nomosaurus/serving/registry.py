@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,41 +175,36 @@ class Registry:
             why = f"version {reign[-1]} is the champion again, in place of version {now}"
             return self._move(self._version(reign[-1]), now, "rollback", why)
 
-    def show(self, verdict: Verdict) -> None:
-        """Say in the UI what was decided, on the pages of those whom it concerns."""
-        with failures_in_one_line(), one_at_a_time():
-            judged = verdict.challenger
-            beside = f" beside version {verdict.champion.number}" if verdict.champion else ""
-            account = f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}"
-            self._show_version(judged, verdict.label, account)
-            if verdict.promoted and verdict.champion and not verdict.dry_run:
-                self._show_version(verdict.champion, f"replaced by version {judged.number}")
-            self._show_champion()
+    def show(self, labels: Mapping[int, str], account: str = "") -> None:
+        """Say in the UI what became of versions, and who is champion and why.
 
-    def show_rollback(self, event: Event) -> None:
-        """Say in the UI who is champion again, and who is no longer."""
-        with failures_in_one_line(), one_at_a_time():
-            self._show_version(self._version(event.version), CHAMPION)
-            if event.former is not None:
-                words = f"rolled back to version {event.version}"
-                self._show_version(self._version(event.former), words)
-            self._show_champion()
+        A failure is a warning: what was decided holds all the same.
 
-    def _show_version(self, version: Version, label: str, account: str = "") -> None:
-        """What became of a version: on its page and its run's, as a tag and in the description.
-
-        Without an `account`, the verdict in Markdown, the last one stays.
+        Args:
+            labels: In a few words, by the version's number.
+            account: The verdict on the first of them, in Markdown; without one, the last stays.
         """
-        number = str(version.number)
+        try:
+            with failures_in_one_line(), one_at_a_time():
+                for number, label in labels.items():
+                    self._show_version(str(number), label, account)
+                    account = ""
+                self._show_champion()
+        except TrackingError as error:
+            print(
+                f"warning: the pages in the MLflow UI do not say so yet: {error}", file=sys.stderr
+            )
+
+    def _show_version(self, number: str, label: str, account: str) -> None:
         now = f"{label[0].upper()}{label[1:]} ({_now()})."
-        said = self._client.get_model_version(self.name, number).description or ""
+        version = self._client.get_model_version(self.name, number)
         # On top, and no heading: the list of versions shows how it begins, without Markdown.
-        text = f"{now}\n\n{re.sub(STATUS, '', said, flags=re.MULTILINE)}"
+        text = f"{now}\n\n{re.sub(STATUS, '', version.description or '', flags=re.MULTILINE)}"
         if account:
             text = with_section(text, "Verdict", account)
         self._client.update_model_version(self.name, number, text[:LONGEST_DESCRIPTION])
         self._client.set_model_version_tag(self.name, number, VERDICT_TAG, label)
-        run = find_run_of_model(version.model_sha256)
+        run = find_run_of_model(version.tags.get(MODEL_TAG, ""))
         if run:  # someone may have deleted it
             self._client.set_tag(run.info.run_id, VERDICT_TAG, label)
             link = f"[{self.name} version {number}](#/models/{self.name}/versions/{number})"
@@ -217,7 +212,7 @@ class Registry:
             self._client.set_tag(run.info.run_id, NOTE_TAG, note)
 
     def _show_champion(self) -> None:
-        """Who is champion and why, on the pages of the registered model and of the experiment."""
+        """On the pages of the registered model and of the experiment."""
         heading, text = f"Champion of {self.name}", self._champion_in_words()
         note = with_section(self._model().description or "", heading, text)
         self._client.update_registered_model(self.name, note)
@@ -352,7 +347,13 @@ def promote(
             registry.crown(verdict)
             write_log(log, registry.events())
         if champion is None or champion.number != judged.number:
-            _or_warning(lambda: registry.show(verdict))
+            labels = {judged.number: verdict.label}
+            beside = ""
+            if champion:
+                beside = f" beside version {champion.number}"
+                if verdict.promoted and not dry_run:
+                    labels[champion.number] = f"replaced by version {judged.number}"
+            registry.show(labels, f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}")
     return verdict
 
 
@@ -367,16 +368,11 @@ def roll_back(name: str, log: Path) -> Event:
         registry = Registry(name)
         event = registry.roll_back()
         write_log(log, registry.events())
-        _or_warning(lambda: registry.show_rollback(event))
+        labels = {event.version: CHAMPION}
+        if event.former is not None:
+            labels[event.former] = f"rolled back to version {event.version}"
+        registry.show(labels)
     return event
-
-
-def _or_warning(show: Callable[[], None]) -> None:
-    """Write the UI's pages; what was decided holds, though the store fails at them."""
-    try:
-        show()
-    except TrackingError as error:
-        print(f"warning: the pages in the MLflow UI do not say so yet: {error}", file=sys.stderr)
 
 
 def write_log(path: Path, events: list[Event]) -> None:

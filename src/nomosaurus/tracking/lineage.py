@@ -42,7 +42,9 @@ class Origin:
     @classmethod
     def of_checkout(cls) -> "Origin":
         """Of the checkout that this process stands in."""
-        return cls(head(), changes(), untracked(), os.environ.get("DVC_EXP_NAME", ""))
+        listing = git("ls-files", "-z", "--others", "--exclude-standard", "--", ".", *NOT_OUTPUTS)
+        untracked = tuple(name for name in listing.split("\0") if name)
+        return cls(head(), changes(), untracked, os.environ.get("DVC_EXP_NAME", ""))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the patch goes into a file of its own."""
@@ -85,12 +87,6 @@ def changes() -> str:
     if len(patch) > MOST_PATCH:
         return git("diff", "HEAD", "--stat", "--", ".", *NOT_OUTPUTS)
     return patch
-
-
-def untracked() -> tuple[str, ...]:
-    """The files that git neither has nor ignores."""
-    listing = git("ls-files", "-z", "--others", "--exclude-standard", "--", ".", *NOT_OUTPUTS)
-    return tuple(name for name in listing.split("\0") if name)
 
 
 def experiments() -> dict[str, str]:

@@ -12,10 +12,7 @@ from nomosaurus.errors import PipelineError
 from nomosaurus.tracking.lineage import changes, git, head
 from nomosaurus.tracking.programs import run
 
-PIPELINE = "dvc.yaml"
 MODEL_FILE = "models/model.safetensors"
-MAKE_MODEL = ("prepare", "train")
-"""The stages that the model follows from."""
 
 
 def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str, Any]]:
@@ -60,9 +57,9 @@ def commit_of_model(md5: str) -> str:
         PipelineError: If DVC cannot tell whether the lock is fresh.
     """
     commit = head()
-    if not commit or not md5 or model_at(commit) != md5 or changes() or stale(only=MAKE_MODEL):
+    if not commit or not md5 or model_at(commit) != md5 or changes():
         return ""
-    return commit
+    return "" if stale(only=("prepare", "train")) else commit
 
 
 def stale(
@@ -82,7 +79,7 @@ def stale(
     Raises:
         PipelineError: If DVC cannot tell.
     """
-    said = run("dvc", "status", "--json", *(only or [PIPELINE]), folder=folder)
+    said = run("dvc", "status", "--json", *(only or ["dvc.yaml"]), folder=folder)
     try:
         status = json.loads(said)
     except ValueError:

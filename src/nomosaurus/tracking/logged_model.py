@@ -6,10 +6,12 @@
 import shutil
 import tempfile
 import warnings
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nomosaurus.model.trained import ScoredName
 from nomosaurus.params import SampleSettings
 
 if TYPE_CHECKING:
@@ -66,15 +68,7 @@ def log_servable_model(path: Path, run_id: str) -> None:
 
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "name", required=False)]),
-        outputs=Schema(
-            [
-                ColSpec("string", "name"),
-                ColSpec("double", "log_prob"),
-                ColSpec("long", "chars"),
-                ColSpec("double", "bits_per_char"),
-                ColSpec("boolean", "new"),
-            ]
-        ),
+        outputs=Schema([ColSpec(TYPES[field.type], field.name) for field in fields(ScoredName)]),
         params=served_params(),
     )
     with tempfile.TemporaryDirectory() as folder:

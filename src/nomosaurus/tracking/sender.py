@@ -106,20 +106,16 @@ class Sender:
         self._tags: dict[str, str] = dict(run.data.tags)
         self._metrics = dict(run.data.metrics)
         self._steps.clear()
-        if not (run.inputs and run.inputs.dataset_inputs):
-            self._log_inputs(start["inputs"])
+        if start["inputs"] and not (run.inputs and run.inputs.dataset_inputs):
+            from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    def _log_inputs(self, inputs: list[list[str]]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        datasets = [
-            DatasetInput(
-                Dataset(path, md5, "local", json.dumps({"uri": path})),
-                [InputTag("mlflow.data.context", context)],
-            )
-            for context, path, md5 in inputs
-        ]
-        if datasets:
+            datasets = [
+                DatasetInput(
+                    Dataset(path, md5, "local", json.dumps({"uri": path})),
+                    [InputTag("mlflow.data.context", context)],
+                )
+                for context, path, md5 in start["inputs"]
+            ]
             self._client.log_inputs(self._run_id, datasets)
 
     def _send_params(self, events: list[dict[str, Any]]) -> None:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 NAME = "Compare models"
 VIEW = "models"
 ADDRESS = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
-"""How the address of the saved view ends, which "make ui" prints too. The UI opens what has no
-workflowType as GenAI, where runs are hidden behind traces that we have none of."""
+"""How the address of the saved view ends, which "make ui" prints too. Without a workflowType the
+UI opens its view for GenAI, which hides runs behind traces."""
 
 COLUMNS = {
     "tags.`verdict`": 320,
