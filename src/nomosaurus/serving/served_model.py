@@ -24,14 +24,9 @@ from nomosaurus.model.trained import ScoredName
 from nomosaurus.names.reading import check_encoding
 from nomosaurus.names.vocabulary import characters
 
-MOST_NAMES = 1_000
-"""Names that one request may ask for, and names that it may have scored."""
-
-MOST_DRAWS = 50_000
-"""Draws after which a request counts as one that is met too rarely to be served."""
-
-LONGEST_SCORED = 1_000
-"""Characters of a name that is scored; no list has longer ones (data.max_length)."""
+MOST_NAMES = 1_000  # that one request may ask for, or have scored
+MOST_DRAWS = 50_000  # after which a request is met too rarely to be served
+LONGEST_SCORED = 1_000  # characters of a name; no list has longer ones (data.max_length)
 
 
 class ServedModel(PythonModel):

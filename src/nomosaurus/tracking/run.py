@@ -48,8 +48,7 @@ ONLY_IN_FILES = (
 run has them in metrics/; each metric costs a column in the table of runs, and a chart."""
 NAMES_IN_NOTE = 10
 TABLE_TAG = "mlflow.loggedArtifacts"  # which artifacts the UI shows as tables, side by side
-OF_RECIPE = ("seed", "data", "model", "train")
-"""Params that a run takes from the model's recipe, where each `auto` is settled."""
+OF_RECIPE = ("data", "model", "train")  # sections of the recipe, where each `auto` is settled
 
 
 class ModelRun(Watcher):
@@ -250,14 +249,8 @@ def _live(stage: str, recipe: Recipe, fingerprint: str, prefix: str = "") -> Ite
 def log_outputs(folder: Path, origin: Origin) -> bool:
     """Give a model's run all that its pipeline wrote; make the run where the store has none.
 
-    What dvc.lock says of another model than the one in the folder is left out.
-
-    Args:
-        folder: With the model, its dvc.lock, and the outputs that this names.
-        origin: The state of the checkout that they come from.
-
-    Returns:
-        Whether MLflow has all; if not, a journal has.
+    The folder has the model, its dvc.lock, and the outputs that this names. What it says of
+    another model is left out. Returns whether MLflow has all; if not, a journal has.
 
     Raises:
         ModelFileError: If there is no model, or none that can be read.

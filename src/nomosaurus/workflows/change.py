@@ -16,14 +16,11 @@ from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.evaluation.figures import CATALOGUE
 
 NAMES_SHOWN = 20
-LONGEST_NAME = 60
-"""Characters of a name that are shown."""
+LONGEST_NAME = 60  # characters that are shown
 MOST_PARAMS = 60
-POINTS = 40
-"""Epochs of a learning curve that are drawn."""
+POINTS = 40  # epochs of a learning curve that are drawn
 MOST_BYTES = 500_000
-LARGEST = 1e100
-"""No figure comes near it, and arithmetic with it stays finite."""
+LARGEST = 1e100  # no figure comes near it, and arithmetic with it stays finite
 KEY = re.compile(r"[a-z0-9_.]{1,60}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 

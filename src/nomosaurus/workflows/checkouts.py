@@ -22,9 +22,7 @@ COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 """What git keeps of what the pipeline writes."""
 OUTPUTS = (*COMMITTED, MODEL_FILE, "data/prepared", "report.html")
 """All of it."""
-
-NO_COMMIT = "0" * 40
-"""As git writes it."""
+NO_COMMIT = "0" * 40  # as git writes it
 
 
 def pull() -> str:

@@ -17,8 +17,7 @@ from nomosaurus.workflows.change import ChangeError, from_json
 
 MARK = "<!-- nomosaurus: what the change did -->"
 """How the comment begins that is written anew instead of adding another."""
-MOST_CHARACTERS = 65_000
-"""GitHub takes 65,536 in a comment or a pull request's body."""
+MOST_CHARACTERS = 65_000  # GitHub takes 65,536 in a comment or a pull request's body
 BRANCH = re.compile(r"retrain-[0-9a-f]{12}")
 
 

@@ -146,8 +146,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     if not names.exists() or not names.resolve().is_relative_to(Path.cwd().resolve()):
         run("git", "checkout", "--quiet", "--", str(PARAMS))
         raise ListError(f"data.path must be a file in this checkout, got {params.data.path!r}")
-    why = stale()
-    if not why:
+    if not (why := stale()):
         summary = "Nothing changed: dvc.lock is that of this code, these data and these params.\n"
         return _keep(Retraining("unchanged", summary), folder)
     run("git", "switch", "--quiet", "--detach")
@@ -174,7 +173,10 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     came = _told(verdict, note, change)
     write_json(folder / "verdict.json", verdict.as_dict())
     write_text(folder / "change.json", change.as_json())
-    _bundle(base, came.branch or "retrained", folder / "commits.bundle")
+    branch = came.branch or "retrained"
+    run("git", "branch", "--force", branch)
+    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
+        run("git", "bundle", "create", str(folder / "commits.bundle"), f"{base}..{branch}")
     return _keep(came, folder)
 
 
@@ -219,16 +221,6 @@ def _told(verdict: Verdict, note: str, change: Change) -> Retraining:
     if verdict.comparison:
         title = f"Retrained: {verdict.comparison.gain.value:.4f} nats per character better"
     return Retraining("won", "\n".join(parts), title, branch)
-
-
-def _bundle(base: str, branch: str, file: Path) -> None:
-    """Name the commits since `base` a branch, and put them into a file, if there are any.
-
-    Whoever opens the pull request, or wants the model in spite of all, takes them from there.
-    """
-    run("git", "branch", "--force", branch)
-    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
-        run("git", "bundle", "create", str(file), f"{base}..{branch}")
 
 
 def _keep(came: Retraining, folder: Path) -> Retraining:
