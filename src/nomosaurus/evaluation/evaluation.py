@@ -37,14 +37,9 @@ RECALLED = {
     "recall_at_1m": 10**6,
 }
 """Draws that each recall speaks of."""
-
-
 IN_SHORT = ("perplexity", "gain_nats", "condition_gain_nats")
-"""The figures whose intervals stand in metrics/evaluate.json too."""
-
-
-LONGEST_SHOWN = 16
-"""Characters of a name that is drawn step by step."""
+"""The figures whose intervals are in metrics/evaluate.json too."""
+LONGEST_SHOWN = 16  # characters of a name that is drawn step by step
 
 
 def likelihoods(costs: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Estimate]:

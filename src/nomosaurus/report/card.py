@@ -20,9 +20,7 @@ from nomosaurus.report.page import dropped, estimates, figure_groups, verdict
 from nomosaurus.report.templates import render
 
 LICENCE = "MIT"
-
 NAMES_SHOWN = 10
-
 CHARACTERS_SHOWN = 60
 
 
@@ -75,19 +73,7 @@ def build_card(
     sample: SampleParams,
     origin: Origin,
 ) -> str:
-    """The model card.
-
-    Args:
-        model: The trained model.
-        model_file: The content of its file.
-        prepared: metrics/prepare.json.
-        trained: metrics/train.json.
-        details: metrics/evaluate_details.json.
-        names: Names that the model wrote; the first ten are shown.
-        evaluate: How the figures were made.
-        sample: How the names were drawn.
-        origin: Where the model comes from.
-    """
+    """The model card, from the model, its file's content and the pipeline's metrics files."""
     recipe = model.recipe
     characters = ["␠" if c == " " else c for c in model.vocabulary.characters]
     more = ["…"] if len(characters) > CHARACTERS_SHOWN else []
@@ -124,15 +110,7 @@ def build_notes(
     names: Sequence[str],
     origin: Origin,
 ) -> str:
-    """The notes of a release: what its model comes to, ten names, and how to verify it.
-
-    Args:
-        model_file: The content of the model's file.
-        prepared: metrics/prepare.json.
-        details: metrics/evaluate_details.json.
-        names: Names that the model wrote; the first ten are shown.
-        origin: Where the model comes from.
-    """
+    """The notes of a release: its model's figures, ten names, and how to verify the file."""
     return render("notes.md.jinja", FILTERS, _common(model_file, prepared, details, names, origin))
 
 

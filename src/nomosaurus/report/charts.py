@@ -24,12 +24,7 @@ SIZE = (6.4, 4.0)
 
 
 def draw_charts(evaluation: Evaluation, histories: Sequence[Sequence[Epoch]]) -> dict[str, Figure]:
-    """Every chart, by its name.
-
-    Args:
-        evaluation: What was found on the test names.
-        histories: Of each network, the epochs of its training.
-    """
+    """Every chart, by its name; the histories are the epochs of each network."""
     figures, tables = evaluation.figures, evaluation.tables
     return {
         "learning_curve": draw_learning_curve(histories),

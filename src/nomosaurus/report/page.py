@@ -25,11 +25,8 @@ from nomosaurus.params import EvaluateParams, SampleParams
 from nomosaurus.report.templates import counted, render
 
 NAMES_SHOWN = 50
-
 CHARACTERS_SHOWN = 100
-
 TOO_FEW = "too few names to tell"
-
 
 Form = Callable[[float], str]
 Reading = Callable[[Estimate, float | None], str]
