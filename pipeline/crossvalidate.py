@@ -40,12 +40,13 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
         Checkpoints(main_checkout() / ".unfinished", "crossvalidate", tasks) as checkpoints,
         crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
     ):
-        with training_progress(labels, recipe.train.max_epochs, seconds_between_lines=5) as shown:
+        with training_progress(labels, recipe.train.max_epochs) as shown:
             trainings = train_networks(tasks, [shown], checkpoints.file)
         costs = held_out_costs(folds, trainings, recipe)
         estimates = likelihoods(costs, Bootstrap(values.evaluate.bootstrap_samples, values.seed))
         figures = flat(estimates, with_interval=estimates)
-        write_json(metrics, figures)
+        prefix = f"cv_{cell}_" if cell else "cv_"  # "dvc exp show" tells files apart by their keys
+        write_json(metrics, {f"{prefix}{key}": value for key, value in figures.items()})
         cpu_seconds = round(sum(training.cpu_seconds for training in trainings), 1)
         run.log_metrics(figures | {"cpu_seconds": cpu_seconds})
         run.log_file(metrics, "metrics")

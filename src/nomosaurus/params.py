@@ -9,7 +9,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -26,6 +26,8 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1)]
 Auto = Literal["auto"]
+Cell = Literal["rnn", "gru", "lstm"]
+CELLS: tuple[Cell, ...] = get_args(Cell)
 
 
 MISSING = "is missing; every value has its place in params.yaml"
@@ -53,7 +55,7 @@ class DataParams(Section):
 class ModelParams(Section):
     """The network's form."""
 
-    cell: Literal["rnn", "gru", "lstm"]
+    cell: Cell
     hidden_size: HiddenSize | Auto
     num_layers: int = Field(ge=1, le=4)
     dropout: DropProbability | Auto

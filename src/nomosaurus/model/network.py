@@ -18,16 +18,16 @@ category's one-hot vector, all zeros if it is not known.
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nomosaurus.params import ModelRecipe
+from nomosaurus.params import Cell, ModelRecipe
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-STATE_PARTS = {"rnn": 1, "gru": 1, "lstm": 2}
+GATES: dict[Cell, int] = {"rnn": 1, "gru": 3, "lstm": 4}
+STATE_PARTS: dict[Cell, int] = {"rnn": 1, "gru": 1, "lstm": 2}
 
 
 class DropoutMasks(NamedTuple):
@@ -58,7 +58,7 @@ class Layer(nn.Module):
     """
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, num_categories: int = 0
+        self, cell: Cell, input_size: int, hidden_size: int, num_categories: int = 0
     ) -> None:
         super().__init__()
         self.cell = cell
@@ -92,11 +92,13 @@ class Layer(nn.Module):
             update = torch.sigmoid(update_x + update_a)
             new = torch.tanh(new_x + reset * new_a)
             return torch.lerp(new, previous, update).unsqueeze(0)  # (1, B, H)
-        gates = torch.addmm(projected, remembered, self.W_aa.t())  # (B, 4 * H)
-        input_, forget, cell, output = gates.chunk(4, dim=1)  # each (B, H)
-        memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(input_) * torch.tanh(cell)
-        activation = torch.sigmoid(output) * torch.tanh(memory)
-        return torch.stack((activation, memory))  # (2, B, H)
+        if self.cell == "lstm":
+            gates = torch.addmm(projected, remembered, self.W_aa.t())  # (B, 4 * H)
+            input_, forget, cell, output = gates.chunk(4, dim=1)  # each (B, H)
+            memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(input_) * torch.tanh(cell)
+            activation = torch.sigmoid(output) * torch.tanh(memory)
+            return torch.stack((activation, memory))  # (2, B, H)
+        assert_never(self.cell)
 
 
 class RecurrentNetwork(nn.Module):

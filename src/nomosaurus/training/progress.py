@@ -17,6 +17,8 @@ from rich.progress import (
 from nomosaurus.model.trained import Epoch
 from nomosaurus.training.loop import Watcher
 
+SECONDS_BETWEEN_LINES = 5  # without a terminal
+
 
 def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:
     """Say what each `auto` in params.yaml came to."""
@@ -34,13 +36,11 @@ class TrainingProgress(Watcher):
         bars: Progress | None,
         labels: Sequence[str],
         max_epochs: int,
-        seconds_between_lines: float,
     ) -> None:
         self._console = console
         self._bars = bars
         self._max_epochs = max_epochs
         self._labels = labels
-        self._seconds = seconds_between_lines
         self._last_line = 0.0
         if bars:
             self._tasks = [
@@ -68,7 +68,7 @@ class TrainingProgress(Watcher):
         if self._bars:
             self.on_progress(number, epoch.number)
             self._bars.update(self._tasks[number], losses=losses)
-        elif time.monotonic() - self._last_line >= self._seconds:
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._console.print(
                 f"{self._labels[number]}, epoch {epoch.number} of at most {self._max_epochs}: "
@@ -78,17 +78,12 @@ class TrainingProgress(Watcher):
 
 
 @contextmanager
-def training_progress(
-    labels: Sequence[str], max_epochs: int, seconds_between_lines: float = 0
-) -> Iterator[TrainingProgress]:
-    """Show each network's epochs, its losses, and the time left if it does not stop early.
-
-    Without a terminal, say no more than one epoch in `seconds_between_lines`.
-    """
+def training_progress(labels: Sequence[str], max_epochs: int) -> Iterator[TrainingProgress]:
+    """Show each network's epochs, its losses, and the time left if it does not stop early."""
     console = Console(stderr=True)
     if not console.is_terminal:
         plain = Console(stderr=True, width=200)
-        yield TrainingProgress(plain, None, labels, max_epochs, seconds_between_lines)
+        yield TrainingProgress(plain, None, labels, max_epochs)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -100,4 +95,4 @@ def training_progress(
         TextColumn("{task.fields[losses]}"),
         console=console,
     ) as bars:
-        yield TrainingProgress(console, bars, labels, max_epochs, seconds_between_lines)
+        yield TrainingProgress(console, bars, labels, max_epochs)
