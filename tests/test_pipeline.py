@@ -4,15 +4,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
+from clones import command, set_params, succeed
+from conftest import FROZEN
 from ruamel.yaml import YAML
+
+from nomosaurus.params import CELLS
 
 pytestmark = pytest.mark.slow
 
@@ -40,99 +41,6 @@ OUTPUTS = [
     "models/model.safetensors",
     "report.html",
 ]
-
-
-def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command as a person in the activated environment would."""
-    binaries = str(Path(sys.executable).parent)
-    settings = {
-        "PATH": binaries + os.pathsep + os.environ["PATH"],
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-    }
-    for role in ("AUTHOR", "COMMITTER"):
-        settings |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@example.invalid"}
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))
-    }
-    return subprocess.run(
-        arguments,
-        cwd=folder,
-        env=clean | settings | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def succeed(folder: Path, *arguments: str, **environment: str) -> str:
-    result = command(folder, *arguments, **environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
-
-
-def set_params(folder: Path, **values) -> None:
-    yaml = YAML()
-    params = yaml.load(folder / "params.yaml")
-    for key, value in values.items():
-        section, _, name = key.partition("__")
-        if name:
-            params[section][name] = value
-        else:
-            params[section] = value
-    yaml.dump(params, folder / "params.yaml")
-
-
-def clone(folder: Path) -> Path:
-    """This checkout as it stands, committed or not, without what git ignores."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in listing.decode().split("\0"):
-        if name and (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, folder / name)
-    names = pd.read_csv(REPOSITORY / "data/dinosaurs.csv")["name"].iloc[::4]
-    (folder / "small.txt").write_text("\n".join(names) + "\n", "utf-8")
-    set_params(
-        folder,
-        data__path="small.txt",
-        model__hidden_size=16,
-        model__members=2,
-        train__max_epochs=2,
-        train__device="cpu",
-        crossvalidate__folds=3,
-        evaluate__bootstrap_samples=100,
-        sample__count=15,
-    )
-    for lock in ("dvc.lock", "experiments/dvc.lock"):
-        (folder / lock).unlink(missing_ok=True)
-    succeed(folder, "git", "init", "-q")
-    succeed(folder, "git", "add", "-A")
-    succeed(folder, "git", "commit", "-qm", "small list")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A clone, in a path with a space, in which the pipeline has run."""
-    folder = clone(tmp_path_factory.mktemp("a checkout"))
-    succeed(folder, "dvc", "repro")
-    succeed(folder, "git", "add", "-A")
-    succeed(folder, "git", "commit", "-qm", "run")
-    return folder
-
-
-@pytest.fixture
-def project(finished, tmp_path) -> Path:
-    """A copy of the finished clone, for a test to change."""
-    shutil.copytree(finished, tmp_path / "project", symlinks=True)
-    return tmp_path / "project"
 
 
 def state(folder: Path) -> dict[str, bytes]:
@@ -176,6 +84,7 @@ def test_a_second_run_does_nothing(finished):
     assert succeed(finished, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slowest
 def test_the_same_commit_gives_the_same_bytes_in_another_clone(finished, tmp_path):
     succeed(finished, "git", "clone", "-q", ".", str(tmp_path / "other"))
     other = tmp_path / "other"
@@ -201,6 +110,7 @@ def log_outputs(folder, origin): pass
 '''
 
 
+@pytest.mark.slowest
 @pytest.mark.parametrize("store", ["none", "dead"])
 def test_tracking_decides_no_byte(finished, tmp_path, store):
     # `finished` has a live store.
@@ -247,6 +157,7 @@ assert {"metrics", "plots", "samples", "lineage", "report.html"} <= folders, fol
     succeed(finished, "python", "-W", "ignore", "-c", code)
 
 
+@pytest.mark.slowest
 def test_experiments_run_elsewhere_but_log_to_the_same_store(project):
     succeed(project, "dvc", "exp", "run", "--temp", "-n", "small-rnn", "-S", "model.cell=rnn")
     code = """
@@ -268,12 +179,12 @@ def runs(folder: Path, *options: str) -> list[dict]:
     ]
 
 
+@pytest.mark.slowest
 def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
     (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
     network = Path("src/nomosaurus/model/network.py")
     queued = locked_code(YAML(typ="safe").load(project / "dvc.lock")["stages"])
-    cells = ["rnn", "gru", "lstm"]
-    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(cells)}"]
+    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(CELLS)}"]
     succeed(project, "dvc", "exp", "run", "--queue", *settings)
     with (project / network).open("a") as file:
         file.write('raise ImportError("edited after queueing")\n')
@@ -296,7 +207,7 @@ def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_wi
         .replace(b'raise ImportError("edited after queueing")\n', b"")
     )
     found = runs(project)
-    assert sorted(run["cell"] for run in found) == sorted(cells)
+    assert sorted(run["cell"] for run in found) == sorted(CELLS)
     for run in found:
         assert run["state"] == "FINISHED"
         assert run["perplexity"] > 1
@@ -312,6 +223,7 @@ def locked_code(stages: dict) -> dict[str, str]:
     return {path: md5 for path, md5 in deps.items() if path.startswith(("src/", "pipeline/"))}
 
 
+@pytest.mark.slowest
 def test_a_new_store_is_filled_from_git_and_dvc(project):
     succeed(project, "dvc", "exp", "run", "-n", "other-seed", "-S", "seed=6")
     succeed(project, "git", "checkout", "-q", ".")
@@ -337,6 +249,7 @@ def test_a_new_store_is_filled_from_git_and_dvc(project):
     assert len(runs(project)) == 2
 
 
+@pytest.mark.slowest
 def test_a_run_made_before_its_commit_counts_as_clean_once_that_holds_it(project):
     def origin() -> str:
         report = command(project, "nomosaurus", "promote", "--json")
@@ -361,7 +274,7 @@ def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
     assert "fold 1, network 1, epoch 1 of at most 2" in said
     figures = json.loads((project / "metrics/crossvalidate.json").read_text())
     for key in ("perplexity", "gain_nats", "network_gain_nats", "memory_gain_nats"):
-        assert figures[f"{key}_low"] < figures[key] < figures[f"{key}_high"]
+        assert figures[f"cv_{key}_low"] < figures[f"cv_{key}"] < figures[f"cv_{key}_high"]
     assert "Running stage" not in succeed(project, "dvc", "repro", stage)
     code = """
 import mlflow
@@ -375,6 +288,7 @@ for key in ("perplexity", "gain_nats", "cpu_seconds"):
     succeed(project, "python", "-W", "ignore", "-c", code)
 
 
+@pytest.mark.slowest
 def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     set_params(project, sample__temperature=0.7)
     # prepare checks all of params.yaml; the report says how names are drawn
@@ -385,8 +299,9 @@ def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
     assert stages_run(project) == STAGES
 
 
+@pytest.mark.slowest
 def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
-    table = pd.read_csv(REPOSITORY / "data/dinosaurs.csv").iloc[::4]
+    table = pd.read_csv(FROZEN / "dinosaurs.csv")
     table.to_csv(project / "small.csv", index=False)
     set_params(project, data__path="small.csv", data__condition="clade")
     assert stages_run(project) == STAGES
@@ -406,6 +321,7 @@ def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
     assert len(scored) == 3
 
 
+@pytest.mark.slowest
 def test_dvc_restores_a_model_that_it_trained_before(project):
     before = state(project)
     (project / "models/model.safetensors").unlink()

@@ -1,7 +1,7 @@
 """The sampling settings stand in one class, and all who take them have them all."""
 
 import pytest
-from conftest import REPOSITORY, params_with
+from conftest import FROZEN, params_with
 from ruamel.yaml import YAML
 from typer.main import get_command
 
@@ -22,7 +22,7 @@ def test_a_request_has_the_settings_and_their_defaults():
 
 
 def test_params_has_the_settings_in_their_order_after_the_count():
-    section = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")["sample"]
+    section = YAML(typ="safe", pure=True).load(FROZEN / "params.yaml")["sample"]
     assert list(section) == ["count", *SETTINGS]
     assert params_with().sample.model_dump() == section
 

@@ -7,20 +7,21 @@ import json
 import os
 import random
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM_FLAGS
+from clones import clone, command, set_params, succeed
+from conftest import CHROMIUM_FLAGS, FROZEN
 from servers import mlflow_server
-from test_pipeline import clone, command, set_params, succeed
 
 from nomosaurus.tracking.views import ADDRESS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slowest,
     # MLflow, SQLAlchemy and what they need warn of each other's ways.
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -69,6 +70,7 @@ def server(chromium, tmp_path_factory) -> str:
         for name in LISTS:
             (root / name).mkdir()
             folders.append(clone(root / name))
+        shutil.copyfile(FROZEN / "dinosaurs.csv", folders[0] / "data/dinosaurs.csv")
         (folders[1] / "data/towns.txt").write_text("\n".join(towns()) + "\n", "utf-8")
         for folder, path in zip(folders, ("data/dinosaurs.csv", "data/towns.txt"), strict=True):
             set_params(folder, data__path=path, model__members=1)

@@ -9,8 +9,7 @@ from conftest import CATEGORIES, NAMES, in_numpy, make_model
 
 from nomosaurus.errors import ListError
 from nomosaurus.evaluation.explain import explain
-
-CELLS = ["rnn", "gru", "lstm"]
+from nomosaurus.params import CELLS
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])

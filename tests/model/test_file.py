@@ -8,9 +8,10 @@ from nomosaurus.errors import ModelFileError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
 from nomosaurus.model.file import load_model, save_model
+from nomosaurus.params import CELLS
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
     model = make_model(cell=cell, num_layers=2)
     path = tmp_path / "model.safetensors"

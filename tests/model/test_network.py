@@ -8,9 +8,9 @@ import torch
 from conftest import in_numpy, params_with
 
 from nomosaurus.model.network import RecurrentNetwork, masked_cross_entropy
+from nomosaurus.params import CELLS
 
 V, H, C = 5, 7, 3
-CELLS = ["rnn", "gru", "lstm"]
 
 
 def make(cell: str, num_layers: int = 1, num_categories: int = 0) -> RecurrentNetwork:

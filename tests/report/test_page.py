@@ -297,6 +297,7 @@ def browse(chromium: str, folder, *arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it_and_runs_nothing(chromium, tmp_path):
     drawn = names((EVIL, 1.0, True, "ana", 9), ("شقراء", 1.0, True, "أسماء", 3))
     path = tmp_path / "report.html"
@@ -323,6 +324,7 @@ def test_a_browser_shows_it_and_runs_nothing(chromium, tmp_path):
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 400, 1400])
 def test_it_fits_the_width_of_a_phone_and_of_a_desk(chromium, tmp_path, width):
     long = "taumatawhakatangihangakoauauotamateaturipukakapikimaungahoronukupokaiwhenua"

@@ -6,6 +6,8 @@ from conftest import make_model
 
 from nomosaurus.errors import NomosaurusError
 from nomosaurus.evaluation.explain import explain
+from nomosaurus.model.network import GATES
+from nomosaurus.params import CELLS
 from nomosaurus.report.pictures import draw_activations, draw_compact, draw_unrolled, save_picture
 
 
@@ -24,7 +26,7 @@ def texts(path) -> list[str]:
     return ["".join(text.itertext()) for text in found]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_pictures_say_what_they_show(tmp_path, cell):
     for name, figure in pictures(make_model(cell=cell), "belana", "abel").items():
         save_picture(figure, tmp_path / f"{name}.svg")
@@ -38,7 +40,7 @@ def test_pictures_say_what_they_show(tmp_path, cell):
         assert word in unrolled
     assert sum(bool(re.search(r"\d%", text)) for text in unrolled) == 3 * 7  # three a step
     compact = " ".join(texts(tmp_path / "compact.svg"))
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[cell]
+    gates = GATES[cell]
     vocab_size = make_model().vocabulary.size
     for matrix in (
         f"W_ax, {8 * gates} x {vocab_size}",
@@ -56,8 +58,12 @@ def test_the_same_picture_has_the_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 
+NAMES = ["a", "東京", "मुंबई", "القاهرة", "🦖", "a$^$b"]
+NAMES.append(pytest.param("a" * 60, marks=pytest.mark.slow))
+
+
 @pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-@pytest.mark.parametrize("name", ["a", "東京", "मुंबई", "القاهرة", "🦖", "a$^$b", "a" * 60])
+@pytest.mark.parametrize("name", NAMES)
 def test_names_of_any_script_and_length_are_drawn(tmp_path, kind, name):
     model = make_model([name, "ana", "bela"])
     for draw in (lambda one: draw_activations([one]), draw_unrolled):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, REPOSITORY, make_model, with_fixed_logits
+from conftest import FROZEN, NAMES, REPOSITORY, make_model, with_fixed_logits
 from ruamel.yaml import YAML
 from servers import mlflow_server, postgresql
 from typer.testing import CliRunner
@@ -22,11 +22,10 @@ from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.run import training_run
 from nomosaurus.tracking.store import MODEL_TAG, NOTE_TAG, find_run_of_model
 
-pytestmark = [
-    pytest.mark.slow,
-    # MLflow, SQLAlchemy and what they need warn of each other's ways.
-    pytest.mark.filterwarnings("ignore"),
-]
+# MLflow, SQLAlchemy and what they need warn of each other's ways.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+STORES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slowest)]
 
 TEST = ["nana", "alla", "aena", "lana", "nela", "abana", "balna", "anala", "enala", "alana"]
 FIGURES = {"novelty": 0.9, "validity": 0.99, "uniqueness_at_10k": 0.9}
@@ -60,7 +59,7 @@ def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:
         run.log_metrics(figures)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=STORES)
 def checkout(request, tmp_path_factory):
     """A checkout with prepared data and models of several qualities, all with their runs."""
     root = tmp_path_factory.mktemp("a checkout")
@@ -99,7 +98,7 @@ def server(database, tmp_path_factory):
 @pytest.fixture
 def run(checkout, request, monkeypatch):
     """Run `nomosaurus` on a registered model of the test's own; gives exit code and output."""
-    content = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    content = YAML(typ="safe", pure=True).load(FROZEN / "params.yaml")
     content["promote"]["registered_model"] = request.node.originalname
     with Path("params.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(content, file)
@@ -397,6 +396,7 @@ def test_a_promotion_holds_though_the_pages_of_the_ui_cannot_be_written(run, mon
     assert Path("log.jsonl").read_text().count("\n") >= 1
 
 
+@pytest.mark.slow
 def test_promotions_at_the_same_time_leave_one_history(run, client, request):
     names = ("plain", "better", "best")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
@@ -432,6 +432,7 @@ def test_promotions_at_the_same_time_leave_one_history(run, client, request):
     ]
 
 
+@pytest.mark.slowest
 def test_a_teams_server_keeps_what_was_registered_in_postgresql(server, database, tmp_path):
     import psycopg2
 

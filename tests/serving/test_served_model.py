@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -7,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, make_model
+from conftest import FROZEN, REPOSITORY, make_model
 from servers import free_port, process, wait_for
 
 from nomosaurus.generation.generator import NameGenerator
@@ -29,8 +30,8 @@ pytestmark = [
 def address(tmp_path_factory):
     """`make serve` on a champion, in a checkout of its own."""
     root = tmp_path_factory.mktemp("a checkout")
-    for name in ("Makefile", "params.yaml", "requirements.txt"):
-        (root / name).write_bytes((REPOSITORY / name).read_bytes())
+    for path in (REPOSITORY / "Makefile", FROZEN / "params.yaml", REPOSITORY / "requirements.txt"):
+        shutil.copyfile(path, root / path.name)
     (root / ".venv").symlink_to(sys.prefix)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import REPOSITORY
+from conftest import FROZEN, REPOSITORY
 from ruamel.yaml import YAML
 from servers import free_port
 
 from nomosaurus.tracking.lineage import file_md5
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slowest,
     pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits and stops a real server"),
 ]
 
@@ -96,10 +96,10 @@ class Server:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    names = (REPOSITORY / "data/dinosaurs.csv").read_text("utf-8").splitlines()[1::3]
+    names = (FROZEN / "dinosaurs.csv").read_text("utf-8").splitlines()[1:]
     (folder / "names.txt").write_text("\n".join(row.split(",")[0] for row in names), "utf-8")
     yaml = YAML()
-    params = yaml.load(REPOSITORY / "params.yaml")
+    params = yaml.load(FROZEN / "params.yaml")
     params["data"]["path"] = "names.txt"
     params["model"] |= {"hidden_size": 64, "members": 1}
     params["train"] |= {"max_epochs": EPOCHS, "patience": EPOCHS, "batch_size": 8, "device": "cpu"}

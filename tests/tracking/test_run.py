@@ -21,11 +21,8 @@ from nomosaurus.tracking.sender import send_left_over
 from nomosaurus.tracking.store import NOTE_TAG
 from nomosaurus.tracking.views import VIEW, with_section
 
-pytestmark = [
-    pytest.mark.slow,
-    # MLflow, SQLAlchemy and what they need warn of each other's ways.
-    pytest.mark.filterwarnings("ignore"),
-]
+# MLflow, SQLAlchemy and what they need warn of each other's ways.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 HISTORY = make_model().histories[1]
 ORIGIN = Origin("")
@@ -271,6 +268,7 @@ def test_training_the_same_model_again_keeps_its_one_run(trained):
     assert run.data.metrics["validation_nats"] == 2.0
 
 
+@pytest.mark.slow
 def test_the_logged_model_loads_without_pickle_and_serves_both_requests(trained, store):
     import mlflow
 
@@ -329,6 +327,7 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
     assert len(list((store / ".runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_store_together_all_succeed(store):
     code = (
         "import os\nfrom conftest import make_model\n"

@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, params_with
+from conftest import FROZEN, params_with
 
 from nomosaurus.errors import ListError
 from nomosaurus.names.corpus import build_corpus, side_of
@@ -11,9 +11,7 @@ from nomosaurus.params import Recipe
 from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.training.processes import train_networks
 
-DINOSAURS = build_corpus(
-    params_with(data={"path": str(REPOSITORY / "data/dinosaurs.csv")}).data
-).names()
+DINOSAURS = build_corpus(params_with(data={"path": str(FROZEN / "dinosaurs.csv")}).data).names()
 
 
 def decoded(fold, side: str) -> list[str]:

@@ -11,6 +11,7 @@ from nomosaurus.model.likelihood import event_log_probs, mean_nats
 from nomosaurus.model.trained import Epoch, best_epoch
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.params import CELLS
 from nomosaurus.training.loop import Snapshot, Task, learning_curve, train_network
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def test_loss_before_training_is_near_the_logarithm_of_the_vocabulary():
     assert training.epochs[0].validation_nats == pytest.approx(math.log(VOCABULARY.size), abs=0.1)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_three_names_can_be_memorised(cell):
     names = EncodedNames.from_names(["ana", "bela", "nana"], VOCABULARY)
     training = train(
@@ -71,7 +72,7 @@ def test_the_best_epoch_is_kept():
     assert mean_nats(training.network, VALIDATION) == pytest.approx(min(losses), abs=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_going_on_from_a_snapshot_ends_with_the_same_bytes(cell, after):
     whole = task(model={"cell": cell, "num_layers": 2}, max_epochs=9, learning_rate=0.1)
@@ -140,7 +141,7 @@ def test_without_categories_training_does_not_look_at_them():
     assert torch.equal(weights(train(data=relabelled)), weights(train()))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_network_learns_what_the_category_decides(cell):
     # The category alone decides between two names: known, they cost nothing, else log 2.
     of = {"ana": "x", "bela": "y"}

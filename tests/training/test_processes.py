@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import NAMES, REPOSITORY, params_with
+from conftest import FROZEN, NAMES, params_with
 
 from nomosaurus.errors import TrainingError
 from nomosaurus.model.mixture import fit_mixture
@@ -19,7 +19,6 @@ from nomosaurus.training.processes import (
     training_summary,
 )
 
-DINOSAURS = REPOSITORY / "data/dinosaurs.csv"
 VOCABULARY = Vocabulary.from_names(NAMES)
 TRAIN = EncodedNames.from_names(NAMES[:7], VOCABULARY)
 VALIDATION = EncodedNames.from_names(NAMES[7:], VOCABULARY)
@@ -55,6 +54,7 @@ def weights(trainings) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_side_by_side_gives_the_bytes_of_one_after_the_other():
     seen = Seen()
     apart = train_networks(tasks(3), [seen], num_jobs=2)
@@ -66,11 +66,14 @@ def test_side_by_side_gives_the_bytes_of_one_after_the_other():
         assert seen.epochs[member] == apart[member].epochs
 
 
+@pytest.mark.slow
 def test_workers_take_the_number_of_threads_from_params_alone(monkeypatch):
-    names = [row.split(",")[0] for row in DINOSAURS.read_text("utf-8").splitlines()[1:900]]
+    names = [
+        row.split(",")[0] for row in (FROZEN / "dinosaurs.csv").read_text("utf-8").splitlines()[1:]
+    ]
     vocabulary = Vocabulary.from_names(names)
-    train = EncodedNames.from_names(names[:800], vocabulary)
-    validation = EncodedNames.from_names(names[800:], vocabulary)
+    train = EncodedNames.from_names(names[:300], vocabulary)
+    validation = EncodedNames.from_names(names[300:], vocabulary)
     params = params_with(  # so large that a second thread changes the bytes
         model={"cell": "lstm", "hidden_size": 192, "members": 2},
         train={"max_epochs": 1, "batch_size": 128, "num_threads": 1},
@@ -93,7 +96,7 @@ def test_workers_take_the_number_of_threads_from_params_alone(monkeypatch):
     assert weights(train_networks(both, num_jobs=2)) == one_thread
 
 
-@pytest.mark.parametrize("num_jobs", [1, 2])
+@pytest.mark.parametrize("num_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_networks_go_on_from_their_snapshots(tmp_path, num_jobs):
     def file(number):
         return tmp_path / f"{number}.safetensors"
@@ -109,6 +112,7 @@ def test_networks_go_on_from_their_snapshots(tmp_path, num_jobs):
     assert [epoch.number for epoch in seen.epochs[1]] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_one_line():
     class Killer(Watcher):
         def on_epoch(self, number, epoch):
@@ -119,6 +123,7 @@ def test_a_worker_that_is_killed_is_one_line():
         train_networks(tasks(max_epochs=2000, patience=2000), [Killer()], num_jobs=2)
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_all_of_them():
     # Ids that the networks have no row for.
     broken = [replace(task, vocab_size=2) for task in tasks()]

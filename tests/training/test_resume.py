@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import FROZEN, REPOSITORY
 from ruamel.yaml import YAML
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slowest,
     pytest.mark.skipif(os.name == "nt", reason="SIGKILL and process groups are POSIX"),
 ]
 
@@ -25,7 +25,7 @@ KILLS = 4
 
 def write_params(folder: Path, **train) -> None:
     yaml = YAML()
-    params = yaml.load(REPOSITORY / "params.yaml")
+    params = yaml.load(FROZEN / "params.yaml")
     params["data"]["path"] = "names.txt"
     params["model"] |= {"hidden_size": 48, "members": 2}
     params["train"] |= {"max_epochs": 60, "patience": 60, "batch_size": 16, "device": "cpu"} | train
@@ -35,7 +35,7 @@ def write_params(folder: Path, **train) -> None:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    names = (REPOSITORY / "data/dinosaurs.csv").read_text("utf-8").splitlines()[1::3]
+    names = (FROZEN / "dinosaurs.csv").read_text("utf-8").splitlines()[1:]
     (folder / "names.txt").write_text("\n".join(row.split(",")[0] for row in names), "utf-8")
     write_params(folder)
     script = str(REPOSITORY / "pipeline/prepare.py")

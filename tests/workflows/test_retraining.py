@@ -1,5 +1,5 @@
 import pytest
-from conftest import REPOSITORY
+from conftest import FROZEN
 
 from nomosaurus.errors import ParamsError
 from nomosaurus.params import load_params
@@ -43,7 +43,7 @@ def test_an_option_that_is_a_whole_number_is_one():
 @pytest.fixture
 def params(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_bytes((REPOSITORY / "params.yaml").read_bytes())
+    path.write_bytes((FROZEN / "params.yaml").read_bytes())
     return path
 
 

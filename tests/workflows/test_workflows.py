@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from actions_runner import Run, Runner
+from clones import clone, set_params, succeed
 from conftest import REPOSITORY
 from gh_stub import read_gh_calls, write_gh_stub
-from test_pipeline import clone, set_params, succeed
 
 from nomosaurus import __version__
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slowest,
     pytest.mark.skipif(sys.platform != "linux", reason="the jobs' steps are for Linux"),
 ]
 
