@@ -14,6 +14,7 @@ from clones import FROZEN, REPOSITORY, finish
 from filelock import FileLock
 from ruamel.yaml import YAML
 
+from nomosaurus.evaluation import scoring
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
@@ -23,6 +24,7 @@ from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import Params, Recipe, load_params, parse_params
 
+torch.set_num_threads(1)  # pytest-xdist keeps the processors busy
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -69,6 +71,24 @@ def project(finished, tmp_path) -> Path:
     """A copy of the finished clone, for a test to change."""
     shutil.copytree(finished, tmp_path / "project", symlinks=True)
     return tmp_path / "project"
+
+
+@pytest.fixture(scope="session")
+def empty_store(once) -> Path:
+    """An mlflow.db with MLflow's tables and no run: making them takes seconds."""
+
+    def make(folder: Path) -> None:
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return once("store", make) / "mlflow.db"
+
+
+@pytest.fixture
+def few_draws(monkeypatch) -> None:
+    """Ranks from 200 drawn names instead of 10,000, where a test is not about ranks."""
+    monkeypatch.setattr(scoring, "DRAWS", 200)
 
 
 CHROMIUM_FLAGS = [

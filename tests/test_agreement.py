@@ -41,6 +41,7 @@ DOCUMENTS = [
 REPORT = REPOSITORY / "src/nomosaurus/report/page.html.jinja"
 
 
+@pytest.mark.slow
 def test_what_the_served_model_imports_is_among_its_requirements():
     code = (
         "import sys, nomosaurus.generation.generator, nomosaurus.model.file\n"

@@ -98,7 +98,7 @@ def trained(request, tmp_path_factory) -> tuple[Path, str, TrainedModel]:
 
 
 @pytest.fixture
-def run(trained, monkeypatch):
+def run(trained, monkeypatch, few_draws):
     monkeypatch.chdir(trained[0])
 
     def invoke(*arguments: str, terminal: bool = False) -> str:
@@ -169,6 +169,7 @@ def test_right_to_left_is_kept_apart_on_a_terminal_and_nowhere_else(trained, run
         assert all(character in out for character in characters(name))
 
 
+@pytest.mark.slow
 def test_explain_draws_every_script(trained, run):
     folder, script, model = trained
     name = model.train.decode(model.vocabulary)[0]

@@ -15,7 +15,7 @@ from nomosaurus.model.file import save_model
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, few_draws):
     """Run the command in a folder with a trained model; gives exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "models" / "model.safetensors", make_model())
@@ -146,6 +146,7 @@ def test_score_tells_programs_all_of_it(run):
     assert set(name["surprise"]) == {"character", "place", "bits"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [["--json"], []])
 def test_a_long_list_is_scored_in_parts_and_in_order(run, monkeypatch, form):
     lines = "\n".join(["bela", "ana", "", "lena", "nala", "", "", "", "abel"])

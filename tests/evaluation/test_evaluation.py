@@ -172,6 +172,7 @@ def test_each_category_has_its_own_figures(conditional):
     ]
 
 
+@pytest.mark.slow
 def test_novelty_is_of_names_drawn_over_all_categories(conditional):
     p = [math.exp(name.log_prob) for name in conditional.score(NAMES)]
     # `score` leaves a share to the unknown event, at every step.
@@ -198,6 +199,7 @@ def test_a_model_that_only_copies_has_no_novelty():
     assert exact_novelty(log_probs_of(copying, "a")) == pytest.approx(0.75)
 
 
+@pytest.mark.slow
 def test_exact_novelty_is_what_sampling_tends_to():
     model = make_model(["ab", "ba", "a", "b"])
     fixed = with_fixed_logits(model, [1.0, 0.0, 0.0])
@@ -225,6 +227,7 @@ def test_sampled_novelty_counts_each_name_once():
     assert sampled_novelty(["a", "b"], {"a", "b"}, 3) is None
 
 
+@pytest.mark.slow
 def test_validity_counts_names_that_end_and_are_not_empty():
     model = make_model(["ab", "ba"])
     # Half of the draws end at once, and are empty.
@@ -255,6 +258,7 @@ def test_recall_of_a_name_that_is_hardly_ever_drawn_is_not_rounded_off():
     assert estimates["recall_at_1m"].value == pytest.approx(1e6 * math.exp(-60), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_exact_recall_is_what_sampling_tends_to():
     model = with_fixed_logits(make_model(["ab", "ba"]), [0.0, 0.5, -4.0])
     held_out = ["aab", "abb", "bab", "bb", "xa"]

@@ -80,6 +80,7 @@ def test_ranks_are_those_of_all_names_the_model_can_write():
     assert ranks.of(model.score(["a"])[0].log_prob) == Rank(1, 1, 1)
 
 
+@pytest.mark.slow
 def test_the_same_name_has_the_same_rank_each_time(model):
     one, other = Ranks.draw(model), Ranks.draw(model)
     assert one.of(-10.0) == other.of(-10.0)

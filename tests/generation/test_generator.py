@@ -41,6 +41,7 @@ def test_what_is_filtered_only_leaves_out(model):
     assert [name.name for name in NameGenerator(model).generate(20, request)] == kept[:20]
 
 
+@pytest.mark.slow
 def test_names_between_two_lengths_come_as_often_as_the_model_says():
     # Every step: the end 0.5, a 0.3, b 0.2. Among names of two or three letters, those of two
     # have 0.125 of 0.1875.

@@ -71,6 +71,7 @@ def test_seeds_give_different_names():
     assert len(names) > 3
 
 
+@pytest.mark.slow
 def test_frequencies_follow_the_distribution():
     # Every step: the end 0.5, a 0.3, b 0.2. So "" is drawn with 0.5, "a" with 0.15.
     model = make_model(["ab", "ba"])
@@ -81,6 +82,7 @@ def test_frequencies_follow_the_distribution():
         assert abs(drawn.count(ids) / len(drawn) - p) < 5 * deviation
 
 
+@pytest.mark.slow
 def test_log_probability_is_the_models_own():
     model = make_model()
     samples = first(model, 300, temperature=0.7, top_k=3, prefix=(1, 2))
@@ -144,6 +146,7 @@ def test_what_was_left_out_is_drawn_no_more_and_the_rest_in_proportion():
         assert abs(names.count(ids) / len(names) - p) < 5 * deviation, ids
 
 
+@pytest.mark.slow
 def test_drawing_without_replacement_has_the_exact_order_of_names():
     # Of "", a, b (longer names left out), the chance that one comes first and another second is
     # p * q / (1 - p), with p and q among 0.5, 0.15 and 0.1 of 0.75.

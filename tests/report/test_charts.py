@@ -87,8 +87,11 @@ def test_charts_show_the_tables():
     assert len(curve.axes[0].lines) == 9
 
 
+OTHER_LISTS = [["a"], ["東京", "京都"], ["मुंबई", "दिल्ली"], ["القاهرة"], ["$a^b$"]]
+
+
 @pytest.mark.parametrize(
-    "names", [["a"], ["東京", "京都"], ["मुंबई", "दिल्ली"], ["القاهرة"], ["$a^b$"], NAMES]
+    "names", [NAMES, *(pytest.param(names, marks=pytest.mark.slow) for names in OTHER_LISTS)]
 )
 def test_charts_of_any_list_have_the_same_bytes_again(tmp_path, monkeypatch, names):
     monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 200)

@@ -59,12 +59,17 @@ def test_the_same_picture_has_the_same_bytes(tmp_path):
 
 
 NAMES = ["a", "東京", "मुंबई", "القاهرة", "🦖", "a$^$b"]
-NAMES.append(pytest.param("a" * 60, marks=pytest.mark.slow))
+QUICK = [*((name, "svg") for name in NAMES), ("🦖", "png"), ("a", "pdf")]
+OTHERS = sorted(
+    {(n, kind) for n in [*NAMES, "a" * 60] for kind in ("svg", "png", "pdf")} - {*QUICK}
+)
 
 
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-@pytest.mark.parametrize("name", NAMES)
-def test_names_of_any_script_and_length_are_drawn(tmp_path, kind, name):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*QUICK, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)],
+)
+def test_names_of_any_script_and_length_are_drawn(tmp_path, name, kind):
     model = make_model([name, "ana", "bela"])
     for draw in (lambda one: draw_activations([one]), draw_unrolled):
         save_picture(draw(explain(model, name)), tmp_path / f"x.{kind}")

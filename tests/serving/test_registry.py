@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,7 +61,7 @@ def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:
 
 
 @pytest.fixture(scope="module", params=STORES)
-def checkout(request, tmp_path_factory):
+def checkout(request, tmp_path_factory, empty_store):
     """A checkout with prepared data and models of several qualities, all with their runs."""
     root = tmp_path_factory.mktemp("a checkout")
     with pytest.MonkeyPatch.context() as patch:
@@ -71,6 +72,8 @@ def checkout(request, tmp_path_factory):
         git("commit", "-q", "--allow-empty", "-m", "All there is")
         if request.param == "postgresql":
             patch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server"))
+        else:
+            shutil.copy(empty_store, root)
         import mlflow
 
         mlflow.set_tracking_uri(None)
@@ -228,6 +231,7 @@ def test_the_ui_says_who_is_champion_and_why_and_why_another_is_not(run, client,
         assert "`nomosaurus promote --rollback`" in description
 
 
+@pytest.mark.slow
 def test_a_rollback_is_said_where_the_promotion_was(run, client):
     for grade in ("plain", "better"):
         promote_file(run, grade)
@@ -248,6 +252,7 @@ def test_a_champion_that_is_judged_again_is_champion_still(run, client):
     assert client.page(1) == before
 
 
+@pytest.mark.slow
 def test_without_a_champion_the_ui_says_so(run, client):
     log_run("copying", FIGURES | {"novelty": 0.05})
     promote_file(run, "copying")
@@ -255,6 +260,7 @@ def test_without_a_champion_the_ui_says_so(run, client):
     assert all("There is none yet" in description for description in client.descriptions())
 
 
+@pytest.mark.slow
 def test_what_others_wrote_stays(run, client, request):
     import mlflow
 
@@ -272,6 +278,7 @@ def test_what_others_wrote_stays(run, client, request):
     assert "Each run is one trained model" in client.descriptions()[1]
 
 
+@pytest.mark.slow
 def test_a_champion_whose_run_was_deleted_can_be_replaced(run, client):
     import mlflow
 
@@ -305,6 +312,7 @@ def test_rollback_goes_back_one_champion_at_a_time(run, client):
     assert actions == ["promote"] * 3 + ["rollback", "promote", "rollback", "rollback"]
 
 
+@pytest.mark.slow
 def test_rollback_finds_its_way_when_someone_moved_the_alias_by_hand(run, client, request):
     import mlflow
 
@@ -316,6 +324,7 @@ def test_rollback_finds_its_way_when_someone_moved_the_alias_by_hand(run, client
     assert client.aliases()["champion"] == 2
 
 
+@pytest.mark.slow
 def test_other_test_names_are_refused_unless_allowed(run, client):
     promote_file(run, "plain")
     prepare(Path("data/prepared"), [*TEST, "lanana"])

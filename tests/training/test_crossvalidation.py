@@ -29,7 +29,7 @@ def test_every_name_is_held_out_once_and_on_one_side_of_each_fold(num_folds):
     for fold in folds:
         sides = [decoded(fold, side) for side in ("train", "validation", "test")]
         assert sorted(chain(*sides)) == sorted(DINOSAURS)
-        assert min(map(len, sides)) > 0.7 * len(DINOSAURS) / num_folds
+        assert min(map(len, sides)) > 0.5 * len(DINOSAURS) / num_folds
 
 
 def test_the_first_of_ten_folds_is_the_pipelines_own_split():
@@ -81,6 +81,11 @@ def test_each_name_is_scored_by_the_fold_that_held_it_out():
     # A network that learnt nothing finds all characters alike.
     per_char = costs["networks"] / costs["chars"]
     sizes = np.concatenate([np.full(len(fold.test), fold.vocabulary.size) for fold in folds])
-    np.testing.assert_allclose(per_char, np.log(sizes), atol=0.5)
+    known = [
+        set(name) <= set(fold.vocabulary.characters)
+        for fold in folds
+        for name in decoded(fold, "test")
+    ]
+    np.testing.assert_allclose(per_char[known], np.log(sizes[known]), atol=0.1)
     assert (costs["ngram"].sum() / costs["chars"].sum()) < 2.6
     assert costs["model"].sum() < costs["networks"].sum()

@@ -141,6 +141,7 @@ def test_without_categories_training_does_not_look_at_them():
     assert torch.equal(weights(train(data=relabelled)), weights(train()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_network_learns_what_the_category_decides(cell):
     # The category alone decides between two names: known, they cost nothing, else log 2.

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import shutil
@@ -6,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, REPOSITORY, make_model
+from conftest import FROZEN, NAMES, make_model
 from finished import FIGURES, HOSTILE, PREPARED, TRAINED
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from nomosaurus import __version__
 from nomosaurus.commands.app import app
 from nomosaurus.model.file import save_model
 from nomosaurus.tracking.lineage import file_md5
+from nomosaurus.tracking.lock import stale
 from nomosaurus.workflows.release import MADE_BY
 
 MODEL = "models/model.safetensors"
@@ -65,29 +67,37 @@ def dvc(*arguments: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.fixture
-def checkout(tmp_path, monkeypatch, git_identity) -> Path:
+def make_checkout(folder: Path) -> None:
     """A git checkout after `dvc repro`, in which all but what DVC keeps is committed."""
-    monkeypatch.chdir(tmp_path)
+    with contextlib.chdir(folder):
+        write("params.yaml", (FROZEN / "params.yaml").read_text("utf-8"))
+        write("data/dinosaurs.csv", "name\n" + "".join(f"{name}\n" for name in NAMES))
+        write("data/prepared/x", "x")
+        write("metrics/prepare.json", json.dumps(PREPARED))
+        write("metrics/train.json", json.dumps(TRAINED))
+        details = {"figures": FIGURES, "categories": []}
+        write("metrics/evaluate_details.json", json.dumps(details))
+        drawn = "".join(f'"{name}",ana\n' for name in HOSTILE)
+        write("samples/names.csv", "name,nearest\n" + drawn)
+        write("report.html", "<html></html>\n")
+        write(".gitignore", "/models/\n/data/prepared/\n/report.html\n/out/\n")
+        save_model(Path(MODEL), make_model())
+        git("init", "-q")
+        git("config", "core.autocrlf", "false")
+        dvc("init", "--quiet")
+        pipeline()
+        git("add", "-A")
+        git("commit", "-qm", "all")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch, git_identity, once) -> Path:
+    """A copy of that checkout, to work in."""
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    write("params.yaml", (REPOSITORY / "params.yaml").read_text("utf-8"))
-    write("data/dinosaurs.csv", "name\n" + "".join(f"{name}\n" for name in NAMES))
-    write("data/prepared/x", "x")
-    write("metrics/prepare.json", json.dumps(PREPARED))
-    write("metrics/train.json", json.dumps(TRAINED))
-    details = {"figures": FIGURES, "categories": []}
-    write("metrics/evaluate_details.json", json.dumps(details))
-    write("samples/names.csv", "name,nearest\n" + "".join(f'"{name}",ana\n' for name in HOSTILE))
-    write("report.html", "<html></html>\n")
-    write(".gitignore", "/models/\n/data/prepared/\n/report.html\n/out/\n")
-    save_model(Path(MODEL), make_model())
-    git("init", "-q")
-    git("config", "core.autocrlf", "false")
-    dvc("init", "--quiet")
-    pipeline()
-    git("add", "-A")
-    git("commit", "-qm", "all")
-    return tmp_path
+    made = once("release", make_checkout)
+    shutil.copytree(made, tmp_path / "checkout", symlinks=True)
+    monkeypatch.chdir(tmp_path / "checkout")
+    return tmp_path / "checkout"
 
 
 def release(*arguments: str, folder: str = "out", repository: str = "owner/names"):
@@ -113,6 +123,7 @@ def test_a_release_is_model_report_card_checksums_and_notes(checkout):
     assert sorted(result.stdout.splitlines()) == [str(Path("out") / name) for name in FILES]
 
 
+@pytest.mark.slow
 def test_the_checksums_are_those_of_what_is_published(checkout):
     release()
     lines = Path("out/SHA256SUMS").read_text("utf-8").splitlines()
@@ -124,6 +135,7 @@ def test_the_checksums_are_those_of_what_is_published(checkout):
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="there is no sha256sum here")
+@pytest.mark.slow
 def test_sha256sum_accepts_them_until_a_byte_changes(checkout):
     release()
 
@@ -138,6 +150,7 @@ def test_sha256sum_accepts_them_until_a_byte_changes(checkout):
     assert check() == 1
 
 
+@pytest.mark.slow
 def test_the_same_checkout_gives_the_same_bytes(checkout):
     release()
     release(folder="out/again")
@@ -145,6 +158,7 @@ def test_the_same_checkout_gives_the_same_bytes(checkout):
         assert (Path("out") / name).read_bytes() == (Path("out/again") / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_training_again_elsewhere_needs_no_commit_and_is_said(checkout):
     model = make_model(hidden_size=4)  # stands for other bytes
     committed = file_md5(Path(MODEL))
@@ -155,18 +169,22 @@ def test_training_again_elsewhere_needs_no_commit_and_is_said(checkout):
     assert f"of other bytes, to DVC `{committed}`" in Path("out/MODEL_CARD.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("path", MADE_BY)
-def test_an_output_that_is_missing_or_another_is_refused(checkout, path):
-    content = Path(path).read_bytes()
-    Path(path).unlink()
+@pytest.mark.slow
+def test_outputs_that_are_missing_or_others_are_refused(checkout):
+    for path in MADE_BY:
+        content = Path(path).read_bytes()
+        Path(path).unlink()
+        result = release()
+        assert result.exit_code == 1
+        assert f"{path} not found" in result.stderr
+        Path(path).write_bytes(content + b" ")
     result = release()
     assert result.exit_code == 1
-    assert f"{path} not found" in result.stderr
-    Path(path).write_bytes(content + b" ")
-    result = release()
-    assert result.exit_code == 1
-    assert f"{path} modified" in result.stderr
+    assert " modified" in result.stderr
     assert not Path("out").exists()
+    found = stale(cached_too=True)
+    for path, stage in MADE_BY.items():
+        assert any(line.startswith(f"{stage}: {path} modified") for line in found), found
 
 
 def relocked(stage: str, path: str) -> None:
@@ -180,14 +198,20 @@ def relocked(stage: str, path: str) -> None:
         yaml.dump(content, file)
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "sample", "report"])
-def test_figures_and_names_of_another_model_are_refused(checkout, stage):
-    relocked(stage, MODEL)
+@pytest.mark.slow
+def test_figures_and_names_of_another_model_are_refused(checkout):
+    stages = ("evaluate", "sample", "report")
+    for stage in stages:
+        relocked(stage, MODEL)
     result = release()
     assert result.exit_code == 1
-    assert f"{stage}: {MODEL} " in result.stderr
+    assert f"{MODEL} is not the one that dvc.lock says was made" in result.stderr
+    found = stale(cached_too=True)
+    for stage in stages:
+        assert any(line.startswith(f"{stage}: {MODEL} ") for line in found), found
 
 
+@pytest.mark.slow
 def test_a_model_of_another_list_or_of_other_params_is_refused(checkout):
     write("data/dinosaurs.csv", "name\nzoe\n")
     git("commit", "-qam", "another list")
@@ -201,6 +225,7 @@ def test_a_model_of_another_list_or_of_other_params_is_refused(checkout):
     assert "params.yaml" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_no_commit_holds_is_refused(checkout):
     write(".gitignore", Path(".gitignore").read_text("utf-8") + "/other/\n")
     result = release()
@@ -210,6 +235,7 @@ def test_what_no_commit_holds_is_refused(checkout):
     assert release().exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_tag_of_another_version_is_refused(checkout):
     for tag in (__version__, "v99.0.0", f"v{__version__}-rc1"):
         result = release("--tag", tag)
@@ -217,6 +243,7 @@ def test_a_tag_of_another_version_is_refused(checkout):
         assert f"v{__version__}" in result.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over(checkout):
     write("out/notes.txt", "mine")
     assert release().exit_code == 2
@@ -224,11 +251,13 @@ def test_nothing_is_written_over(checkout):
     assert [path.name for path in Path("out").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("repository", ["names", "o/r/x", "o/r; rm x", "$(x)/r", "o/r\nx", "`o`/r"])
-def test_a_repository_that_could_not_be_one_is_refused(checkout, repository):
-    assert release(repository=repository).exit_code == 2
+@pytest.mark.slow
+def test_a_repository_that_could_not_be_one_is_refused(checkout):
+    for repository in ("names", "o/r/x", "o/r; rm x", "$(x)/r", "o/r\nx", "`o`/r"):
+        assert release(repository=repository).exit_code == 2, repository
 
 
+@pytest.mark.slow
 def test_the_repository_may_come_from_the_environment(checkout):
     command = ["ci", "release", "out"]
     assert CliRunner().invoke(app, command).exit_code == 2
