@@ -53,7 +53,7 @@ class DeviceError(NomosaurusError):
 
 
 class TrainingError(NomosaurusError):
-    """Training cannot go on: the loss is no longer a number, or a process was ended."""
+    """Training failed: the loss is not a number, or a process was killed."""
 
 
 class PipelineError(NomosaurusError):
@@ -61,7 +61,7 @@ class PipelineError(NomosaurusError):
 
 
 class TrackingError(NomosaurusError):
-    """The MLflow store cannot be used, or has not what is asked for."""
+    """The MLflow store cannot be used, or lacks what was asked for."""
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """params.yaml as strict, frozen models; the only place that reads it.
 
 Units and meanings stand beside each value in params.yaml; the ranges stand here.
-params.yaml has no defaults: a run is described by it alone. Those of `SampleSettings` are for
-whoever asks for names without it.
+params.yaml has no defaults: it alone describes a run. The defaults of `SampleSettings` are for
+requests made without it.
 """
 
 import difflib
@@ -112,18 +112,19 @@ class CrossvalidateParams(Section):
 
 
 class SampleSettings(Section):
-    """Which names are wanted; without any of it, the model's own distribution.
+    """A request for names; the defaults draw from the model's own distribution.
 
     The one place for each setting's type, range, default and meaning: params.yaml,
     `generation.request.Request`, the command line and the served model all take theirs from here.
     """
 
-    seed: Seed = Field(default=0, description="Same seed, same names; another, others.")
+    seed: Seed = Field(default=0, description="The same seed gives the same names.")
     temperature: float = Field(
         default=1.0,
         ge=0.01,
         le=100,
-        description="Below 1 closer to the list's habits, above 1 wilder; 1 is the model itself.",
+        description="Below 1 stays closer to the list, above 1 is wilder; 1 is the model's own "
+        "distribution.",
     )
     top_k: int = Field(
         default=0, ge=0, description="Draw each character from the k most likely; 0 for all."
@@ -135,30 +136,30 @@ class SampleSettings(Section):
         description="Draw each character from the most likely that together reach this "
         "probability; 1 for all.",
     )
-    prefix: str = Field(default="", description="What every name begins with.")
-    min_length: int = Field(default=1, ge=1, description="The fewest characters of a name.")
+    prefix: str = Field(default="", description="Start every name with these characters.")
+    min_length: int = Field(default=1, ge=1, description="Fewest characters in a name.")
     max_length: int = Field(
-        default=0, ge=0, description="The most characters; 0 for the model's own limit."
+        default=0, ge=0, description="Most characters in a name; 0 for the model's own limit."
     )
     match: str = Field(
         default="",
-        description="A regular expression that every name matches somewhere: 'us$' for an "
+        description="Keep names in which this regular expression matches: 'us$' for an "
         "ending, 'saur' for a part.",
     )
     avoid: Sequence[str] = Field(
         default=(),
-        description="Names not wanted or already taken; * stands for any characters, so *rex* is "
-        "any name with rex in it.",
+        description="Leave out these names; * stands for any characters, so *rex* leaves out every "
+        "name with rex in it.",
     )
     min_distance: int = Field(
-        default=0, ge=0, description="The fewest edits between a name and any that was learnt."
+        default=0, ge=0, description="Fewest edits between a name and any learnt name."
     )
     new: bool = Field(default=False, description="Leave out names that are on the list.")
-    unique: bool = Field(default=False, description="Never the same name twice.")
+    unique: bool = Field(default=False, description="Never write the same name twice.")
     given: str | None = Field(
         default=None,
-        description="The category, if the model learnt with data.condition; `nomosaurus info` "
-        "names them.",
+        description="The category, if the model was trained with data.condition; "
+        "`nomosaurus info` lists them.",
     )
 
     @model_validator(mode="after")

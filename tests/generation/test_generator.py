@@ -74,7 +74,7 @@ def test_all_that_a_model_can_write_comes_exactly_once():
     fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
     tally = Tally()
     names: list[str] = []
-    with pytest.raises(SamplingError, match="the model can write no other") as caught:
+    with pytest.raises(SamplingError, match="the model cannot write any others") as caught:
         for name in NameGenerator(fixed).stream(99, Request(unique=True, max_length=3), tally):
             names.append(name.name)
     letters = (itertools.product("ab", repeat=length) for length in (1, 2, 3))

@@ -65,7 +65,7 @@ def test_unfinished_training_goes_on_and_says_so(tmp_path, capsys):
     with Checkpoints(tmp_path, "train", tasks()) as again:
         assert load_snapshot(again.file(0)).epochs
     assert again.fingerprint == left.fingerprint
-    assert "going on with an unfinished training" in capsys.readouterr().err
+    assert "resuming an unfinished training run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A training that is stopped, in whatever way, goes on to the same bytes, in the same run."""
+"""A training run that is stopped, in whatever way, resumes: the same bytes, one run in MLflow."""
 
 import os
 import random
@@ -130,7 +130,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(prepared, straight
         assert process.returncode == -signal.SIGKILL
     said = finish(tmp_path)
     assert outputs(tmp_path) == straight
-    assert "going on with an unfinished training" in said
+    assert "resuming an unfinished training run" in said
     ((_, status, logged, epochs),) = runs(tmp_path)
     assert (status, logged, epochs) == ("FINISHED", 60, 60)
     assert not [path for path in (tmp_path / ".unfinished").iterdir() if path.is_dir()]
@@ -154,11 +154,11 @@ def test_stopped_by_hand_it_says_how_to_go_on_and_marks_its_run(prepared, straig
     wait_for_epochs(tmp_path)
     said = end(process, stop)
     assert process.returncode == 130, said
-    assert "the same command goes on after the last finished epoch" in said
+    assert "run the same command again to resume after the last finished epoch" in said
     assert "Traceback" not in said
     ((run, status, _, _),) = runs(tmp_path)
     assert status == "KILLED"
-    assert "goes on after epoch" in finish(tmp_path)
+    assert "resumes after epoch" in finish(tmp_path)
     assert outputs(tmp_path) == straight
     ((same, status, logged, _),) = runs(tmp_path)
     assert (same, status, logged) == (run, "FINISHED", 60)
@@ -193,6 +193,6 @@ def test_a_change_starts_afresh_and_says_what_changed(prepared, tmp_path):
     write_params(tmp_path, max_epochs=2)
     said = finish(tmp_path)
     assert "train.max_epochs changed" in said
-    assert "goes on" not in said
+    assert "resumes after" not in said
     assert len(runs(tmp_path)) == 2
     assert snapshots(tmp_path)  # the first can still go on

@@ -166,8 +166,8 @@ def valid_name(model: TrainedModel, sample: Sample) -> str | None:
 def _gave_up(tally: Tally, count: int, *, is_dry: bool) -> str:
     found = f"found {tally.kept:,} of the {count:,} names asked for: "
     if is_dry:
-        return f"{found}the model can write no other ({tally})"
+        return f"{found}the model cannot write any others ({tally})"
     return (
         f"{found}the last {DRAWS_WITHOUT_A_NAME:,} draws gave none ({tally}); "
-        "ask for fewer names, for less, or for a higher temperature"
+        "ask for fewer names, loosen the request, or raise the temperature"
     )

@@ -1,4 +1,4 @@
-"""What a person asks for when names are generated, and what became of what was drawn."""
+"""A request for names, and a tally of what was drawn."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,9 +29,8 @@ REASONS = {
 class Request(SampleSettings):
     """Which names are wanted; `SampleSettings` has the settings, their ranges and defaults.
 
-    Names come with the probabilities that the model, at this temperature, gives them among all
-    names that meet the request: prefix, lengths and the rest change which names come, not how
-    likely one is compared with another.
+    Names appear with the probabilities that the model, at this temperature, gives them among all
+    names that meet the request: filters decide which names can appear, not their relative odds.
 
     Raises:
         SamplingError: Naming the setting, its rule and the value.
@@ -46,7 +45,7 @@ class Request(SampleSettings):
     @model_validator(mode="wrap")
     @classmethod
     def refuse_in_one_line(cls, settings: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Say what is wrong as the rest of the library does."""
+        """Turn pydantic's error into the library's one-line error."""
         try:
             return handler(settings)
         except ValidationError as error:

@@ -1,7 +1,7 @@
 """Unfinished training runs on disk, found again by what they follow from.
 
-A run that was stopped, by whatever, resumes after its last finished epoch if params, data and
-code are the same, and ends with the same bytes. Each has a folder of its own: a file for each
+A run that was stopped or killed resumes after its last finished epoch if params, data and code
+are the same, and ends with the same bytes. Each has a folder of its own: a file for each
 network, and a note of what the run follows from.
 """
 
@@ -61,12 +61,12 @@ class Checkpoints:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            print("waiting for another process, which trains the very same", file=sys.stderr)
+            print("waiting for another process that is training the same model", file=sys.stderr)
             self._lock.acquire()
         note = self._path / NOTE
         if note.is_file():
             if any(self._path.glob("*.safetensors")):
-                print("going on with an unfinished training", file=sys.stderr)
+                print("resuming an unfinished training run", file=sys.stderr)
             return self
         others = sorted(self._path.parent.glob(f"*/{NOTE}"), key=lambda path: path.stat().st_mtime)
         write_json(note, self._made_from)
@@ -74,8 +74,8 @@ class Checkpoints:
             changes = self._changes_since(other)
             if changes:
                 print(
-                    f"starting afresh: since the unfinished training in {other.parent}, "
-                    f"{changes} changed",
+                    f"starting over: {changes} changed since the unfinished training run in "
+                    f"{other.parent}",
                     file=sys.stderr,
                 )
                 break
@@ -87,7 +87,7 @@ class Checkpoints:
         self._lock.release()
         if kind is KeyboardInterrupt:
             raise KeyboardInterrupt(
-                "stopped; the same command goes on after the last finished epoch"
+                "stopped; run the same command again to resume after the last finished epoch"
             ) from None
 
     def file(self, number: int) -> Path:

@@ -83,7 +83,7 @@ class Training:
 
 
 class Watcher:
-    """What is told while networks train; here, each method does nothing.
+    """Receives events while networks train; this base class ignores them.
 
     A network is known by its number among the tasks, from 0.
     """

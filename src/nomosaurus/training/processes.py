@@ -33,13 +33,13 @@ from nomosaurus.training.loop import Task, Training, Watcher, train_network
 SECONDS_BETWEEN_REPORTS = 0.5
 
 Report = tuple[str, int, Any]
-"""The name of a method of `Watcher`, and what to call it with."""
+"""The name of a method of `Watcher`, and its arguments."""
 
 Outcome = tuple[dict[str, np.ndarray], list[Epoch], float]
 """What `Training.of` makes one from: what one process hands to another."""
 
 _reports: SimpleQueue[Report]
-"""Where a worker says how it goes; set when it starts."""
+"""The queue for a worker's reports; set when it starts."""
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -80,7 +80,7 @@ def train_networks(
 
     Args:
         tasks: Device and `num_threads` are the same in all.
-        watchers: Who is told how it goes.
+        watchers: They receive the events of the training run.
         snapshot_file: Where the snapshots of a network lie, by its number. A network that has
             one resumes there. Without it, an interruption loses all.
         num_jobs: The most processes at a time; with 1, all is done in this one. By default, as
@@ -119,8 +119,8 @@ def train_networks(
         return trainings
     except BrokenProcessPool:
         raise TrainingError(
-            "a training process was ended from outside, perhaps for want of memory; the same "
-            "command goes on after the last finished epoch"
+            "a training process was killed, perhaps because memory ran out; run the same "
+            "command again to resume after the last finished epoch"
         ) from None
     except BaseException:
         for process in multiprocessing.active_children():

@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LINES = 5  # without a terminal
 
 
 def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:
-    """Say what each `auto` in params.yaml came to."""
+    """Print the value chosen for each `auto` in params.yaml."""
     if settled:
         chosen = ", ".join(f"{key} {value}" for key, value in settled.items())
         print(f"auto, for {num_names:,} names to learn: {chosen}", file=sys.stderr)
@@ -48,9 +48,9 @@ class TrainingProgress(Watcher):
             ]
 
     def on_resume(self, number: int, epochs: list[Epoch]) -> None:
-        """Say after which epoch a network goes on."""
+        """Say after which epoch a network resumes."""
         self._console.print(
-            f"{self._labels[number]} goes on after epoch {len(epochs)}", highlight=False
+            f"{self._labels[number]} resumes after epoch {len(epochs)}", highlight=False
         )
 
     def on_progress(self, number: int, epochs: float) -> None:
