@@ -34,6 +34,9 @@ DOCUMENTS = [
         "SECURITY.md",
         "data/README.md",
         "benchmarks/README.md",
+        "docs/learning.md",
+        "docs/names.md",
+        "docs/team.md",
         "docs/team-actions.md",
         "docs/team-server.md",
     )

@@ -10,7 +10,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Write new names like those of a list, and score names, with the network that "
+    help="Write new names like those on a list, and score names, with the model that "
     "`dvc repro` trained on the list.",
 )
 app.add_typer(names.commands)

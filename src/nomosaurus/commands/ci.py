@@ -1,4 +1,4 @@
-"""`nomosaurus ci`: what the workflows in .github/ call; each runs on your own machine too."""
+"""`nomosaurus ci`: the commands that the workflows in .github/ call."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from nomosaurus.errors import PipelineError, one_line_errors
 ci = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What the workflows in .github/ call; each runs on your own machine too.",
+    help="The commands that the workflows in .github/ call; they run on your machine too.",
 )
 
 AS_IT_IS = "as in params.yaml"
@@ -22,9 +22,9 @@ AS_IT_IS = "as in params.yaml"
 @ci.command("check-lock")
 @one_line_errors()
 def check_lock() -> None:
-    """Fail if dvc.lock is not that of this code, these data and these params.
+    """Fail unless dvc.lock matches the code, the data and the params.
 
-    It needs no data, so a fresh clone will do.
+    A fresh clone is enough.
     """
     from nomosaurus.tracking.lock import stale
 
@@ -34,13 +34,13 @@ def check_lock() -> None:
         raise PipelineError(
             'dvc.lock is stale; run "make repro", and commit dvc.lock, metrics, plots and samples'
         )
-    print("dvc.lock is that of this code, these data and these params")
+    print("dvc.lock matches the code, the data and the params")
 
 
 @ci.command()
 @one_line_errors()
 def pull() -> None:
-    """Get what DVC tracks from its remote, where one is configured."""
+    """Pull what DVC tracks from its remote, if there is one."""
     from nomosaurus.workflows.checkouts import pull as pull_from_remote
 
     print(pull_from_remote())
@@ -49,7 +49,7 @@ def pull() -> None:
 @ci.command()
 @one_line_errors()
 def push() -> None:
-    """Send what dvc.lock names to DVC's remote, where one is configured."""
+    """Push what dvc.lock names to the DVC remote, if there is one."""
     from nomosaurus.workflows.checkouts import push as push_to_remote
 
     print(push_to_remote())
@@ -62,7 +62,7 @@ def repeat(
 ) -> None:
     """Run the pipeline again in a clean clone, and fail unless every output is the same.
 
-    Byte for byte, on this machine: another processor may round otherwise.
+    The bytes repeat on one machine; another processor may round differently.
     """
     from nomosaurus.tracking.programs import run
     from nomosaurus.workflows.checkouts import differing_outputs
@@ -80,7 +80,7 @@ def before(
     commit: Annotated[str, typer.Argument(help="A commit, as git takes it.")],
     folder: Annotated[Path, typer.Argument(help="For its checkout; a new folder.")],
 ) -> None:
-    """Have another commit's outputs in a folder beside, from DVC's cache or made anew."""
+    """Restore another commit's outputs beside this checkout, from DVC's cache or by training."""
     from nomosaurus.tracking.lineage import full_commit
     from nomosaurus.workflows.checkouts import run_elsewhere
 
@@ -95,9 +95,9 @@ def compare(
         Path | None, typer.Option("--json", help="Write the values here too.")
     ] = None,
 ) -> None:
-    """Say in Markdown what a change did: figures, params, learning curves, names.
+    """Report in Markdown what a change did: figures, params, learning curves, names.
 
-    The models are compared name by name on this checkout's test names, where both are there.
+    If both models exist, they are compared name by name on this checkout's test names.
 
     \b
     Example:
@@ -122,8 +122,8 @@ def compare(
 @ci.command()
 @one_line_errors()
 def retrain(
-    folder: Annotated[Path, typer.Argument(help="For what came of it; new or empty.")],
-    cell: Annotated[str, typer.Option(help="model.cell; empty for as in params.yaml.")] = "",
+    folder: Annotated[Path, typer.Argument(help="For the outcome; new or empty.")],
+    cell: Annotated[str, typer.Option(help="model.cell; empty keeps that of params.yaml.")] = "",
     epochs: Annotated[str, typer.Option(help="train.max_epochs; the same.")] = "",
     names: Annotated[str, typer.Option("--list", help="data.path; the same.")] = "",
     assignments: Annotated[
@@ -132,9 +132,8 @@ def retrain(
 ) -> None:
     """Run the pipeline if anything changed, and judge the new model against the champion.
 
-    It works on commits of its own: afterwards git's HEAD is there, and "git switch -" leads
-    back. The folder gets the outcome (unchanged, won or lost), a summary, and the commits as a
-    git bundle.
+    It commits on a detached HEAD; "git switch -" leads back. The folder gets the outcome
+    (unchanged, won or lost), a summary, and the commits as a git bundle.
 
     \b
     Example:
@@ -157,22 +156,21 @@ def retrain(
 @ci.command()
 @one_line_errors()
 def release(
-    folder: Annotated[Path, typer.Argument(help="For what is to be published; new or empty.")],
+    folder: Annotated[Path, typer.Argument(help="For the files to publish; new or empty.")],
     repository: Annotated[
         str,
         typer.Option(
             envvar="GITHUB_REPOSITORY",
-            help="OWNER/REPO on GitHub, from which people will verify what they get.",
+            help="OWNER/REPO on GitHub, against which people verify what they downloaded.",
         ),
     ],
     tag: Annotated[
-        str, typer.Option(help="The tag, v and the version; a release of another is refused.")
+        str, typer.Option(help="The tag: v and the version; any other is refused.")
     ] = "",
 ) -> None:
     """Write what a release publishes: model, model card, report, checksums, and its notes.
 
-    After "make repro", on a commit: what no commit holds, or dvc.lock does not describe, is
-    refused.
+    Run it after "make repro". What is not committed, or does not match dvc.lock, is refused.
 
     \b
     Example:

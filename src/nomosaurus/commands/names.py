@@ -1,4 +1,4 @@
-"""`generate`, `score`, `explain` and `info`: what one model file is asked for."""
+"""`generate`, `score`, `explain` and `info`: the commands that need one model file."""
 
 import csv
 import json
@@ -46,6 +46,14 @@ DEFAULT_MODEL = Path("models/model.safetensors")
 SCORED_TOGETHER = 1_000
 """Names of a long list that are read, scored and printed at a time."""
 
+LEGEND = """
+bits/char  the cost of each character; lower sounds more like the list
+typical    the share of the {held_out:,} held-out names that cost as many bits/char or more
+rank       among all names that the model can write; estimated from 10,000 drawn names
+new        not on the list
+surprise   the character that costs most, and its bits
+nearest    the nearest learnt name, and its distance in edits"""
+
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command, for its `**settings`, an option for each sampling setting after its first."""
@@ -84,9 +92,9 @@ def generate(
 ) -> None:
     """Write names, one a line.
 
-    The first ten of -n 1000 are the ten of -n 10. What is asked for changes which names
-    come, not how likely one is against another. Standard error says how many were drawn
-    and why others were left out.
+    Filters decide which names can appear, not their relative odds. Standard error says
+    how many names were drawn and why others were left out. The first ten of -n 1000 are
+    the ten of -n 10.
 
     \b
     Examples:
@@ -123,21 +131,21 @@ def score(
         bool,
         typer.Option(
             "--json",
-            help="One JSON object a line: what generate gives, percentile_train, "
-            "percentile_held_out, rank (null where it is only known to be more than rank_low), "
+            help="One JSON object a line: the fields of generate --json, percentile_train, "
+            "percentile_held_out, rank (null if it is only known to exceed rank_low), "
             "rank_low, rank_high, nearest (name, distance), surprise (character, empty for the "
             "end; place; bits).",
         ),
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Say what to think of names, in the order given.
+    """Score names: how likely, how typical and how new they are.
 
     Names come from the arguments, from --file, or from standard input, a name a line.
 
-    A name sounds as typical as 70 % of the list's names if so many of them have as many bits
-    per character or more. Its rank is its place among all names that the model can write,
-    the likeliest first, estimated from 10,000 drawn ones.
+    A name is as typical as 70 % of the held-out names if 70 % of them cost as many bits per
+    character or more. Its rank is its place among all names that the model can write,
+    likeliest first, estimated from 10,000 drawn names.
 
     \b
     Examples:
@@ -186,6 +194,8 @@ def score(
                 widths = _print_assessments(assessed, widths)
             done += len(block)
             progress(done)
+    if widths:
+        print(LEGEND.format(held_out=len(trained.list_bits.validation)), file=sys.stderr)
     if blank:
         print(f"warning: empty lines left out: {blank:,}", file=sys.stderr)
     if unknown:
@@ -208,8 +218,8 @@ def _print_assessment(name: "Assessment", model: "TrainedModel") -> None:
         "on the list": "no" if name.new else "yes",
         "likelihood": f"log-probability {name.log_prob:.2f}, "
         f"{name.bits_per_char:.2f} bits a character",
-        "it sounds": f"as typical as {name.percentile_held_out:.0f} % of the {held_out:,} names "
-        f"held out, and as {name.percentile_train:.0f} % of the {learnt:,} learnt",
+        "it sounds": f"as typical as {name.percentile_held_out:.0f} % of the {held_out:,} held-out "
+        f"names, and as {name.percentile_train:.0f} % of the {learnt:,} learnt",
         "rank": f"{rank} among all names that the model can write",
         "nearest learnt": ", ".join(
             f"{shown.isolated(near.name, console)} ({near.distance})" for near in name.nearest
@@ -283,10 +293,10 @@ def explain(
 ) -> None:
     """Show step by step what a network reads, remembers and expects in a name.
 
-    At each step it reads x_t, has the activation a_t, and expects y_t; then comes a
-    character, which costs so many bits: with its memory, had it forgotten a_{t-1}, and
-    for the whole model. If the names have categories and none is given, it is the one that
-    the model finds likeliest for the name.
+    At each step the network reads x_t, updates its activation a_t, and predicts y_t. The
+    table shows what the next character costs in bits: with memory, with a_{t-1} forgotten,
+    and for the whole model. If the names have categories and none is given, the model takes
+    the one that it finds likeliest for the name.
 
     \b
     Examples:
@@ -338,14 +348,17 @@ def explain(
     console.print(table)
     params = explanation.network.params
     print(
-        f"\nx_t is read, a_t remembered (the {len(strips[0])} of {params.hidden_size} units that "
-        "move most, ▁ for -1 to █ for 1),\ny_t expected by network "
-        f"{network} ({params.cell}). What came cost it so many bits; then, had it forgotten\n"
-        "a_{t-1} there; then, for the whole model."
+        "\nx_t          the character that is read\n"
+        f"a_t          the {len(strips[0])} of {params.hidden_size} units that move most, from "
+        "▁ (-1) to █ (1)\n"
+        f"y_t          the characters that network {network} ({params.cell}) expects next\n"
+        "bits         what the character that came costs this network\n"
+        "forgetting   the same with a_{t-1} set to zero at that step\n"
+        "model        what it costs the whole model"
     )
     if explanation.category is not None:
         chosen = "as given" if given is not None else "the likeliest for this name"
-        print(f"All of it for the category {explanation.category!r}, {chosen}.")
+        print(f"category     {explanation.category!r}, {chosen}")
 
 
 def _strips(activations: "np.ndarray", units: int) -> list[str]:
@@ -360,7 +373,7 @@ def _strips(activations: "np.ndarray", units: int) -> list[str]:
 @commands.command()
 @one_line_errors()
 def info(model: ModelOption = DEFAULT_MODEL) -> None:
-    """Say what a model file holds, and how it was trained."""
+    """Show what a model file holds and how it was trained."""
     from nomosaurus.tracking.lineage import file_sha256
 
     trained = _load(model)
@@ -374,7 +387,7 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
         f"{recipe.model.hidden_size}, num_layers {recipe.model.num_layers}, "
         f"{mixture.num_parameters:,} parameters in all",
         "n-gram": f"modified Kneser-Ney {mixture.ngram.order}-gram, "
-        f"weight {mixture.ngram_weight.short:g} in the mixture where it knows none of the "
+        f"weight in the mixture {mixture.ngram_weight.short:g} where it knows none of the "
         f"context, {mixture.ngram_weight.long:g} where it knows all",
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
         f"{len(trained.train):,} of them to learn from",

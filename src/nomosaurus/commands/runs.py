@@ -1,4 +1,4 @@
-"""`summary`, `runs`, `sync`, `backfill` and `promote`: what the pipeline left."""
+"""`summary`, `runs`, `sync`, `backfill` and `promote`: results, MLflow and the champion."""
 
 import json
 from dataclasses import asdict
@@ -18,7 +18,7 @@ commands = typer.Typer(rich_markup_mode=None)
 @commands.command()
 @one_line_errors()
 def summary() -> None:
-    """Show what the last `dvc repro` came to.
+    """Show the results of the last `dvc repro`.
 
     Run it in the repository's root.
     """
@@ -76,7 +76,7 @@ def runs(
     experiment: Annotated[str, typer.Option(help="Only runs of this DVC experiment.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List the runs in MLflow, the latest first.
+    """List the runs in MLflow, latest first.
 
     \b
     Examples:
@@ -114,9 +114,10 @@ def runs(
 @commands.command()
 @one_line_errors()
 def sync() -> None:
-    """Send MLflow what it missed while it was out of reach.
+    """Send MLflow the records it missed while it was out of reach.
 
-    A stage that tracks does the same first. A model here that has no run gets one.
+    Stages that log to MLflow do so by themselves. If this checkout's model lacks a run, it
+    gets one.
     """
     from nomosaurus.tracking.runs import sync as send_what_was_missed
 
@@ -130,10 +131,10 @@ def sync() -> None:
 @commands.command()
 @one_line_errors()
 def backfill() -> None:
-    """Make the runs that MLflow lacks from what git and DVC hold.
+    """Fill a new MLflow store from what git and DVC hold.
 
-    For a store that is new: the checked-out commit's model and that of each DVC experiment
-    get a run with params, losses, figures, plots and samples.
+    The models of the checked-out commit and of each DVC experiment get the runs they lack,
+    with params, losses, figures, plots and samples.
     """
     from nomosaurus.tracking.backfill import backfill as make_missing_runs
 
@@ -154,25 +155,25 @@ def promote(
         bool,
         typer.Option(
             "--other-test",
-            help="Compare although the test names are not those that the champion was judged on, "
+            help="Compare even if the test names are not those that the champion was judged on, "
             "as when the list has grown. Both are judged on those of this checkout.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say the verdict, and leave the champion as it is.")
+        bool, typer.Option("--dry-run", help="Show the verdict and leave the champion as it is.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the verdict here too, as Markdown.")
+        Path | None, typer.Option(help="Also write the verdict here, as Markdown.")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Make this checkout's model the champion that is served, if it earns it.
+    """Make this checkout's model the champion, which is served, if it earns it.
 
     Its run is found by the model's content and registered as the challenger. It must come
-    from a clean commit, keep above the floors in params.yaml, and beat the champion on the same
-    test names: the 95 % interval of what it saves must lie above promote.margin_nats.
-    The first one needs only the floors. Every change of champion is a line in
+    from a clean commit, meet the floors in params.yaml, and beat the champion on the same test
+    names: the 95 % interval of what it saves must lie above promote.margin_nats. The first
+    champion only has to meet the floors. Every change of champion is a line in
     promotions.jsonl. Run it in the repository's root.
 
     \b
