@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from clones import command, set_params, succeed
-from conftest import FROZEN
+from conftest import FROZEN, REPOSITORY
+from invoked import invoke
 from ruamel.yaml import YAML
 
 from nomosaurus.params import CELLS
@@ -170,6 +172,11 @@ assert rnn[0].data.tags["dvc.experiment"] == "small-rnn"
 assert "perplexity" in rnn[0].data.metrics
 """
     succeed(project, "python", "-W", "ignore", "-c", code)
+    table = succeed(project, *documented("docs/team.md", "dvc exp show"), "--csv").splitlines()
+    assert table[0].split(",") == ["Experiment", "perplexity", "model.cell", "model.hidden_size"]
+    (row,) = [line.split(",") for line in table if "small-rnn" in line]
+    assert float(row[1]) > 1
+    assert row[2:] == ["rnn", "16"]
 
 
 def runs(folder: Path, *options: str) -> list[dict]:
@@ -404,6 +411,35 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
         assert len(result.stderr.splitlines()) == 1
         assert "is cut short" in result.stderr
         assert [(project / name).read_bytes() for name in outputs] == before
+
+
+def documented(document: str, beginning: str) -> list[str]:
+    """The words of the one command in a document that begins so."""
+    text = (REPOSITORY / document).read_text("utf-8").replace("\\\n", " ")
+    (line,) = re.findall(rf"^\$ ({re.escape(beginning)}.*)$", text, re.MULTILINE)
+    return shlex.split(line)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/names.md", "docs/learning.md"])
+def test_the_commands_and_the_python_of_the_documents_work(
+    finished, tmp_path, monkeypatch, capsys, document
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "models", tmp_path / "models")
+    (tmp_path / "names.txt").write_text("belasaurus\n")
+    (tmp_path / "taken.txt").write_text("*rex*\n")
+    text = (REPOSITORY / document).read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^\$ (nomosaurus .*)$", text, re.MULTILINE)
+    assert commands
+    for line in commands:
+        # The model is small and hardly trained, so a rare beginning or ending takes too long.
+        words = shlex.split(line.replace("tyr", "a").replace(" --match 'us$'", ""))
+        code, out, _ = invoke(*words[1:])
+        assert code == 0, line
+        assert out.strip(), line
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block.replace("tyr", "a"), {})
+        assert capsys.readouterr().out.strip()
 
 
 def test_dvcs_own_commands_read_the_projects_files(project):
