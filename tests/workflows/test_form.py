@@ -1,4 +1,4 @@
-"""What every workflow in .github/ must keep to, as rules that say what breaks them."""
+"""What every workflow in .github/ must keep to, besides what zizmor finds in `make lint`."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -42,11 +42,6 @@ def with_two_commits(text: str, others: Mapping[str, str] = WORKFLOWS) -> list[s
     return [action for action, commits in found.items() if len(commits) > 1]
 
 
-def expressions_in_scripts(text: str) -> list[str]:
-    """Scripts into which GitHub would write a value before the shell reads them."""
-    return [step["run"] for step in steps(text) if "${{" in step.get("run", "")]
-
-
 def too_many_rights(text: str) -> list[str]:
     """Rights beyond reading, unless a job names them one by one."""
     workflow = parsed(text)
@@ -84,22 +79,13 @@ def unbounded(text: str) -> list[str]:
     return [] if is_bounded else ["the workflow"]
 
 
-def open_to_strangers(text: str) -> list[str]:
-    """Triggers that give a stranger's pull request rights and secrets."""
-    triggers = parsed(text)["on"]
-    names = [triggers] if isinstance(triggers, str) else list(triggers)
-    return [name for name in names if name == "pull_request_target"]
-
-
 RULES = (
     unpinned,
     with_two_commits,
-    expressions_in_scripts,
     too_many_rights,
     endless,
     keeping_credentials,
     unbounded,
-    open_to_strangers,
 )
 
 A, B = "a" * 40, "b" * 40
@@ -131,6 +117,13 @@ jobs:
 """
 
 
+def test_what_may_comment_runs_the_default_branchs_code():
+    (checkout,) = (
+        step for step in steps(WORKFLOWS["comment.yml"]) if "checkout" in step.get("uses", "")
+    )
+    assert set(checkout["with"]) == {"persist-credentials"}  # no ref, no repository
+
+
 def test_there_are_workflows():
     assert "release.yml" in WORKFLOWS
 
@@ -152,7 +145,6 @@ def test_no_workflow_is(rule, name):
         (unpinned, "- name: Another\n        uses", "- {uses: actions/x@v1}\n      - uses"),
         (with_two_commits, f"other/part@{B}", f"checkout@{B}"),
         (with_two_commits, f"other/part@{B}", f"checkout@{A}"),  # v1.0.0 of the commit of v1.2.3
-        (expressions_in_scripts, '"$NAME"', '"${{ github.ref_name }}"'),
         (too_many_rights, "\npermissions:\n  contents: read", ""),
         (too_many_rights, "\n  contents: read", "\n  contents: read\n  issues: write"),
         (too_many_rights, "\n  contents: read", "\n  contents: write"),
@@ -162,9 +154,6 @@ def test_no_workflow_is(rule, name):
         (keeping_credentials, "persist-credentials: false", "fetch-depth: 1"),
         (unbounded, "concurrency:\n  group: g\n  cancel-in-progress: false\n", ""),
         (unbounded, "  cancel-in-progress: false\n", ""),
-        (open_to_strangers, "  push:\n", "  pull_request_target:\n"),
-        (open_to_strangers, "on:\n  push:\n", "on: [push, pull_request_target]\n"),
-        (open_to_strangers, "on:\n  push:\n", "on: pull_request_target\n"),
     ],
 )
 def test_a_rule_finds_what_breaks_it_and_nothing_else(

@@ -77,7 +77,7 @@ class ServedModel(PythonModel):
             if tally.drawn > MOST_DRAWS and len(generated) < count:
                 raise SamplingError(
                     f"found {len(generated):,} of the {count:,} names asked for in more than "
-                    f"{MOST_DRAWS:,} draws; ask for fewer names, or for less"
+                    f"{MOST_DRAWS:,} draws; ask for fewer names, or loosen the request"
                 )
         return generated
 

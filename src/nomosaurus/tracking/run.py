@@ -192,7 +192,7 @@ class ModelRun(Watcher):
                 self._sender = Sender(self._journal)
             if self._sender:
                 self._sender.send()
-        except Exception as error:  # whatever a store may do, the stage goes on
+        except Exception as error:  # whatever a store may do, the stage carries on
             self._sender = None
             self._has_failed = True
             fate = 'nothing is lost: the next stage or "nomosaurus sync" sends what is missing'

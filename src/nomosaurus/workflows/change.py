@@ -179,7 +179,7 @@ class Change:
 
 
 UNPAIRED = {
-    "no model": "the model before could not be had",
+    "no model": "the model before is not available",
     "format": "the model before has a file format that this code does not read",
     "learnt": "one of them learnt names that are held out now",
     "prepared": "there are no prepared data",

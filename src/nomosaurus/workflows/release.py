@@ -39,12 +39,12 @@ def write_release(folder: Path, repository: str) -> list[Path]:
     contents = {path: read_output(Path(path), stage) for path, stage in MADE_BY.items()}
     params = load_params(Path("params.yaml"))
     if found := stale(cached_too=True):
-        raise ArtifactError(f'dvc.lock is not true of what lies here: {found[0]}; run "make repro"')
+        raise ArtifactError(f'dvc.lock does not match this checkout: {found[0]}; run "make repro"')
     commit = head()
     if not commit or changes():
         raise ArtifactError(
-            "a release names the commit that it comes from, and what lies here is none: commit "
-            "what git says has changed, then release"
+            "a release names the commit that it comes from, and this checkout has changes: commit "
+            "them, then release"
         )
     model_file = contents[MODEL_FILE]
     prepared, trained, details = (

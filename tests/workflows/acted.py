@@ -1,0 +1,211 @@
+"""The workflows in .github/, run on this machine by act (https://github.com/nektos/act).
+
+act reads a workflow and runs its steps as they are written. Of our own is only what it lacks here:
+GitHub's actions, which would come over the network (`stand_ins`), what stays of a job (its summary,
+the files in its workspace), and artifacts and caches that last from one workflow to the next.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ACT = shutil.which("act", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+HERE = Path(__file__).parent
+REPOSITORY_NAME = "someone/nomosaurus"
+ADDRESS = f"https://github.com/{REPOSITORY_NAME}"
+
+STAND_IN = """name: a stand-in
+inputs: {inputs}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        INPUTS: ${{{{ toJSON(inputs) }}}}
+      run: {python} {script} {action} {store}
+"""
+INPUTS = (
+    *("fetch-depth", "if-no-files-found", "include-hidden-files", "key", "name", "path"),
+    *("persist-credentials", "python-version", "restore-keys", "run-id", "github-token"),
+    "subject-path",
+)
+SHELL = """#!/bin/sh
+# bash, and afterwards what a test asks of the job.
+/bin/bash "$@"
+code=$?
+if [ -n "$GITHUB_JOB" ]; then
+    kept={store}/jobs/$GITHUB_RUN_ID/$GITHUB_JOB
+    mkdir -p "$kept"
+    cat "$GITHUB_STEP_SUMMARY" >> "$kept/summary"
+    cd "$GITHUB_WORKSPACE" &&
+        find . -name .git -prune -o -name .venv -prune -o -type f -print > "$kept/files"
+fi
+exit $code
+"""
+
+
+@dataclass
+class Step:
+    outcome: str = "skipped"
+    output: str = ""
+
+
+@dataclass
+class Job:
+    """What became of a job; `files` are those in its workspace after its last script."""
+
+    outcome: str = "skipped"
+    steps: dict[str, Step] = field(default_factory=dict)
+    summary: str = ""
+    files: set[str] = field(default_factory=set)
+
+    def step(self, name: str) -> Step:
+        return self.steps.get(name, Step())
+
+
+@dataclass
+class Run:
+    id: str
+    jobs: dict[str, Job]
+    artifacts: dict[str, Path]
+    log: str  # what its steps said
+
+    @property
+    def outcome(self) -> str:
+        outcomes = {job.outcome for job in self.jobs.values()}
+        return next((word for word in ("failure", "success") if word in outcomes), "skipped")
+
+    def job(self, name: str) -> Job:
+        return self.jobs.get(name, Job())
+
+
+class Runner:
+    """Runs workflows; caches and artifacts last as long as it.
+
+    Args:
+        origin: The bare repository that jobs check out and push to.
+        home: The folder for everything the jobs write.
+        tools: Comes first on each step's PATH.
+    """
+
+    def __init__(self, origin: Path, home: Path, tools: Path):
+        self.origin, self.store, self.tools = origin, home / "store", tools
+        self._count = 0
+        (self.store / "home").mkdir(parents=True)
+        shell = tools / "bash"
+        shell.write_text(SHELL.replace("{store}", shlex.quote(str(self.store))))
+        shell.chmod(0o755)
+
+    def run(
+        self,
+        workflow: Path,
+        event: str,
+        *,
+        ref: str = "refs/heads/main",
+        job: str = "",
+        matrix: str = "",
+        payload: dict | None = None,
+        variables: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Run:
+        """Run a workflow, or one `job` of it, on what the origin has at `ref`."""
+        self._count += 1
+        run_id = str(1000 + self._count)
+        folder = self.store / f"run-{run_id}"
+        checkout = folder / "checkout"
+        git = ["git", "-C", str(checkout)]
+        subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+        for settings in (
+            ["remote.origin.url", ADDRESS],
+            [f"url.{self.origin}.insteadOf", ADDRESS],
+            ["remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"],
+        ):
+            subprocess.run([*git, "config", *settings], check=True)
+        subprocess.run([*git, "fetch", "-q", "origin", f"+{ref}:refs/act"], check=True)
+        branch = ref.removeprefix("refs/heads/").replace("/", "-")
+        subprocess.run([*git, "checkout", "-q", "-B", branch, "refs/act"], check=True)
+        subprocess.run([*git, "fetch", "-q", "origin"], check=True)
+        (folder / "event.json").write_text(json.dumps({"ref": ref, **(payload or {})}))
+        command = [ACT, event, "-W", str(workflow), "-e", str(folder / "event.json"), "--json"]
+        command += ["-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server"]
+        command += ["-s", "GITHUB_TOKEN=a-token", "--action-cache-path", str(folder / "act")]
+        command += ["-j", job] if job else []
+        command += ["--matrix", matrix] if matrix else []
+        for name, value in (variables or {}).items():
+            command += ["--var", f"{name}={value}"]
+        extra = {
+            "GITHUB_RUN_ID": run_id,
+            "GITHUB_REPOSITORY": REPOSITORY_NAME,
+            "HOME": str(self.store / "home"),
+            "NOMOSAURUS_ENVIRONMENT": sys.executable,
+        }
+        for name, value in (extra | (environment or {})).items():
+            command += ["--env", f"{name}={value}"]
+        command += self._stand_ins(workflow)
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DVC_", "MLFLOW_", "GIT_", "GITHUB_", "PYTEST_", "COV_"))
+        }
+        system = [part for part in kept["PATH"].split(os.pathsep) if ".venv" not in part]
+        kept |= {
+            "PATH": os.pathsep.join([str(self.tools), *system]),
+            "HOME": str(self.store / "home"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        result = subprocess.run(
+            command, cwd=checkout, env=kept, capture_output=True, text=True, check=False
+        )
+        return self._read(run_id, result.stdout)
+
+    def _stand_ins(self, workflow: Path) -> list[str]:
+        """Flags that put a stand-in in the place of each action that the workflow uses."""
+        flags = []
+        for action, ref in re.findall(r"uses: ([\w./-]+)@(\w+)", workflow.read_text("utf-8")):
+            repository = "/".join(action.split("/")[:2])
+            folder = self.store / "actions" / action
+            folder.mkdir(parents=True, exist_ok=True)
+            words = (sys.executable, HERE / "stand_ins.py", action, self.store)
+            python, script, name, store = (shlex.quote(str(word)) for word in words)
+            inputs = "{" + ", ".join(f'{name}: {{default: ""}}' for name in INPUTS) + "}"
+            (folder / "action.yml").write_text(
+                STAND_IN.format(
+                    inputs=inputs, python=python, script=script, action=name, store=store
+                )
+            )
+            local = self.store / "actions" / repository
+            flags += ["--local-repository", f"https://github.com/{repository}@{ref}={local}"]
+        return flags
+
+    def _read(self, run_id: str, log: str) -> Run:
+        jobs: dict[str, Job] = {}
+        for line in log.splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if "jobID" not in entry:
+                continue
+            job = jobs.setdefault(entry["jobID"], Job())
+            if "jobResult" in entry:
+                job.outcome = entry["jobResult"]
+            if entry.get("stage") != "Main":
+                continue
+            step = job.steps.setdefault(entry["step"], Step())
+            if entry.get("raw_output"):
+                step.output += entry["msg"]
+            step.outcome = entry.get("stepResult", step.outcome)
+        for name, job in jobs.items():
+            kept = self.store / "jobs" / run_id / name
+            if kept.is_dir():
+                job.summary = (kept / "summary").read_text("utf-8")
+                job.files = {
+                    path.removeprefix("./") for path in (kept / "files").read_text().split("\n")
+                }
+        artifacts = self.store / "artifacts" / run_id
+        found = {path.name: path for path in artifacts.iterdir()} if artifacts.is_dir() else {}
+        said = [step.output for job in jobs.values() for step in job.steps.values()]
+        return Run(run_id, jobs, found, "".join(said) or log)
