@@ -21,30 +21,18 @@ def test_the_repositorys_own_params_are_accepted():
     load_params(REPOSITORY / "params.yaml")
 
 
-def test_wrong_type_names_key_rule_and_value(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("num_layers: ", "num_layers: big #"))
-    assert "model.num_layers must be a whole number, got 'big'" in message
-
-
-def test_whole_number_is_not_silently_taken_for_true(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("lowercase: true", "lowercase: 1"))
-    assert "data.lowercase must be true or false, got 1" in message
-
-
-def test_out_of_range_names_the_range(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("top_p: 1.0", "top_p: 1.5"))
-    assert "sample.top_p must be less than or equal to 1, got 1.5" in message
-
-
-def test_unknown_key_names_the_one_that_was_meant(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("hidden_size:", "hiden_size:"))
-    assert "unknown key model.hiden_size" in message
-    assert "did you mean hidden_size?" in message
-
-
-def test_missing_key_is_named(tmp_path):
-    message = written(tmp_path, lambda text: text.replace("  cell: ", "  # cell: "))
-    assert "model.cell is missing" in message
+@pytest.mark.parametrize(
+    "value, instead, said",
+    [
+        ("num_layers: ", "num_layers: big #", "model.num_layers must be a whole number, got 'big'"),
+        ("lowercase: true", "lowercase: 1", "data.lowercase must be true or false, got 1"),
+        ("top_p: 1.0", "top_p: 1.5", "sample.top_p must be less than or equal to 1, got 1.5"),
+        ("hidden_size:", "hiden_size:", "unknown key model.hiden_size (value 'auto'); did you"),
+        ("  cell: ", "  # cell: ", "model.cell is missing"),
+    ],
+)
+def test_a_wrong_value_names_key_rule_and_value(tmp_path, value, instead, said):
+    assert said in written(tmp_path, lambda text: text.replace(value, instead))
 
 
 @pytest.mark.parametrize(

@@ -263,29 +263,25 @@ def test_killed_in_the_middle_the_rest_is_sent_by_one_command(checkout, server, 
     assert command(checkout, server.uri, "sync") == "nothing was missed\n"
 
 
-def test_a_server_that_hangs_costs_a_few_seconds_and_no_figure(checkout, server, undisturbed):
+@pytest.mark.parametrize("fault", ["it hangs", "its disk is full"])
+def test_a_server_that_fails_costs_a_few_seconds_and_no_figure(
+    checkout, server, undisturbed, fault
+):
     straight, trained, _ = undisturbed
     server.start()
     process = train(checkout, server.uri)
     server.wait_for_epochs(2, process)
-    server.signal(signal.SIGSTOP)
+    if fault == "it hangs":
+        server.signal(signal.SIGSTOP)
+    else:
+        server.fill_disk()
     assert len(finish(process)) == 1
     assert outputs(checkout) == straight
-    server.signal(signal.SIGCONT)
-    command(checkout, server.uri, "sync")
-    assert record(server) == trained
-
-
-def test_a_full_disk_of_the_server_loses_nothing(checkout, server, undisturbed):
-    straight, trained, _ = undisturbed
-    server.start()
-    process = train(checkout, server.uri)
-    server.wait_for_epochs(2, process)
-    server.fill_disk()
-    assert len(finish(process)) == 1
-    assert outputs(checkout) == straight
-    server.kill()
-    server.start()
+    if fault == "it hangs":
+        server.signal(signal.SIGCONT)
+    else:
+        server.kill()
+        server.start()
     command(checkout, server.uri, "sync")
     assert record(server) == trained
 

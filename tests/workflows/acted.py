@@ -12,11 +12,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ACT = shutil.which("act", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-HERE = Path(__file__).parent
 REPOSITORY_NAME = "someone/nomosaurus"
 ADDRESS = f"https://github.com/{REPOSITORY_NAME}"
 
@@ -61,12 +61,9 @@ class Job:
     """What became of a job; `files` are those in its workspace after its last script."""
 
     outcome: str = "skipped"
-    steps: dict[str, Step] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=lambda: defaultdict(Step))
     summary: str = ""
     files: set[str] = field(default_factory=set)
-
-    def step(self, name: str) -> Step:
-        return self.steps.get(name, Step())
 
 
 @dataclass
@@ -137,16 +134,15 @@ class Runner:
         command += ["-s", "GITHUB_TOKEN=a-token", "--action-cache-path", str(folder / "act")]
         command += ["-j", job] if job else []
         command += ["--matrix", matrix] if matrix else []
-        for name, value in (variables or {}).items():
-            command += ["--var", f"{name}={value}"]
+        command += [f"--var={name}={value}" for name, value in (variables or {}).items()]
         extra = {
             "GITHUB_RUN_ID": run_id,
             "GITHUB_REPOSITORY": REPOSITORY_NAME,
             "HOME": str(self.store / "home"),
             "NOMOSAURUS_ENVIRONMENT": sys.executable,
         }
-        for name, value in (extra | (environment or {})).items():
-            command += ["--env", f"{name}={value}"]
+        extra |= environment or {}
+        command += [f"--env={name}={value}" for name, value in extra.items()]
         command += self._stand_ins(workflow)
         kept = {
             name: value
@@ -171,7 +167,7 @@ class Runner:
             repository = "/".join(action.split("/")[:2])
             folder = self.store / "actions" / action
             folder.mkdir(parents=True, exist_ok=True)
-            words = (sys.executable, HERE / "stand_ins.py", action, self.store)
+            words = (sys.executable, Path(__file__).with_name("stand_ins.py"), action, self.store)
             python, script, name, store = (shlex.quote(str(word)) for word in words)
             inputs = "{" + ", ".join(f'{name}: {{default: ""}}' for name in INPUTS) + "}"
             (folder / "action.yml").write_text(
@@ -179,8 +175,8 @@ class Runner:
                     inputs=inputs, python=python, script=script, action=name, store=store
                 )
             )
-            local = self.store / "actions" / repository
-            flags += ["--local-repository", f"https://github.com/{repository}@{ref}={local}"]
+            local = f"{repository}@{ref}={self.store / 'actions' / repository}"
+            flags += ["--local-repository", f"https://github.com/{local}"]
         return flags
 
     def _read(self, run_id: str, log: str) -> Run:
@@ -194,7 +190,7 @@ class Runner:
                 job.outcome = entry["jobResult"]
             if entry.get("stage") != "Main":
                 continue
-            step = job.steps.setdefault(entry["step"], Step())
+            step = job.steps[entry["step"]]
             if entry.get("raw_output"):
                 step.output += entry["msg"]
             step.outcome = entry.get("stepResult", step.outcome)

@@ -174,7 +174,7 @@ def test_the_same_retraining_again_proposes_nothing_twice(won):
     run = project.run("retrain", "workflow_dispatch", **settings)
     assert run.outcome == "success"
     # Its first run left DVC's cache, so nothing was trained again.
-    assert "epoch 1 of" not in run.jobs["retrain"].step(TRAIN).output
+    assert "epoch 1 of" not in run.jobs["retrain"].steps[TRAIN].output
     assert not project.calls("pr", "create")
     assert "proposed before" in run.jobs["propose"].summary
 
@@ -235,7 +235,7 @@ def test_hostile_inputs_are_data(project, name):
     run = project.run("retrain", "workflow_dispatch", **by_hand(**{name: value}))
     job = run.jobs["retrain"]
     assert job.outcome == "failure"
-    lines = [line for line in job.step(TRAIN).output.splitlines() if line]
+    lines = [line for line in job.steps[TRAIN].output.splitlines() if line]
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert not run.artifacts
@@ -271,10 +271,10 @@ def test_a_pull_request_is_checked_and_told_what_it_does_to_the_names(checked):
     _, run, _ = checked
     pipeline = run.jobs["pipeline"]
     assert pipeline.outcome == "success", run.log
-    assert "gave the same bytes" in pipeline.step("A second run gives the same bytes").output
+    assert "gave the same bytes" in pipeline.steps["A second run gives the same bytes"].output
     # The pipeline ran from scratch; the model before came from the cache that main left.
-    assert "epoch 1 of" in pipeline.step("The pipeline from scratch").output
-    assert "epoch 1 of" not in pipeline.step("The model before").output
+    assert "epoch 1 of" in pipeline.steps["The pipeline from scratch"].output
+    assert "epoch 1 of" not in pipeline.steps["The model before"].output
     summary = pipeline.summary
     assert "**Better** by" in summary
     assert "| `model.ngram_weight` | `0.0` | `auto` |" in summary
@@ -338,10 +338,10 @@ def test_a_pull_request_with_a_stale_lock_fails_before_it_trains(project):
     run = pull_request(project, 8, "pipeline")
     job = run.jobs["pipeline"]
     assert job.outcome == "failure"
-    said = job.step("dvc.lock is fresh").output
+    said = job.steps["dvc.lock is fresh"].output
     assert "train: params.yaml: train modified" in said
     assert 'run "make repro"' in said
-    assert job.step("The pipeline from scratch").outcome == "skipped"
+    assert job.steps["The pipeline from scratch"].outcome == "skipped"
 
 
 def test_a_tag_publishes_model_card_report_and_checksums(project):
