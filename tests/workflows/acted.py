@@ -78,9 +78,6 @@ class Run:
         outcomes = {job.outcome for job in self.jobs.values()}
         return next((word for word in ("failure", "success") if word in outcomes), "skipped")
 
-    def job(self, name: str) -> Job:
-        return self.jobs.get(name, Job())
-
 
 class Runner:
     """Runs workflows; caches and artifacts last as long as it.
@@ -180,12 +177,12 @@ class Runner:
         return flags
 
     def _read(self, run_id: str, log: str) -> Run:
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, Job] = defaultdict(Job)
         for line in log.splitlines():
             entry = json.loads(line) if line.startswith("{") else {}
             if "jobID" not in entry:
                 continue
-            job = jobs.setdefault(entry["jobID"], Job())
+            job = jobs[entry["jobID"]]
             if "jobResult" in entry:
                 job.outcome = entry["jobResult"]
             if entry.get("stage") != "Main":

@@ -197,14 +197,14 @@ def test_a_merged_pull_request_is_promoted_on_a_teams_server(won, tmp_path):
     assert job.outcome == "success", merged.log
     assert outcome(merged) == "unchanged"
     assert "### Promoted" in job.summary
-    assert merged.job("propose").outcome == "skipped"
+    assert merged.jobs["propose"].outcome == "skipped"
 
 
 def test_a_challenger_that_loses_is_explained_and_not_proposed(project):
     run = project.run("retrain", "workflow_dispatch", **by_hand(set="seed=5"))
     assert run.outcome == "success", run.log
     assert outcome(run) == "lost"
-    assert run.job("propose").outcome == "skipped"
+    assert run.jobs["propose"].outcome == "skipped"
     summary = run.jobs["retrain"].summary
     assert "### Not promoted" in summary
     assert "a gain above 0 nats per character | **failed**" in summary
@@ -221,7 +221,7 @@ def test_where_nothing_changed_nothing_is_trained(project):
     assert job.outcome == "success", run.log
     assert outcome(run) == "unchanged"
     assert "Nothing changed" in job.summary
-    assert run.job("propose").outcome == "skipped"
+    assert run.jobs["propose"].outcome == "skipped"
     assert sorted(run.artifacts) == ["retraining"]
     assert "models/model.safetensors" not in job.files
 
@@ -239,7 +239,7 @@ def test_hostile_inputs_are_data(project, name):
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert not run.artifacts
-    assert run.job("propose").outcome == "skipped"
+    assert run.jobs["propose"].outcome == "skipped"
     assert read_gh_calls(project.stub) == []
     assert not [path for path in job.files if "pwned" in path]
     assert not list(project.runner.store.rglob("pwned-*"))
@@ -300,7 +300,7 @@ def test_lint_and_tests_run_as_ci_calls_them(checked, job, settings):
         pytest.skip("the linter of workflows is not installed, and would need the network")
     project, _, _ = checked
     run = pull_request(project, 7, job, **settings)
-    assert run.job(job).outcome == "success", run.log
+    assert run.jobs[job].outcome == "success", run.log
 
 
 def test_one_comment_is_written_by_code_that_is_not_the_pull_requests(checked):
