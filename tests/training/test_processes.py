@@ -119,7 +119,7 @@ def test_a_worker_that_is_killed_is_one_line():
             for process in multiprocessing.active_children():
                 process.kill()
 
-    with pytest.raises(TrainingError, match="ended from outside"):
+    with pytest.raises(TrainingError, match="was killed, perhaps because memory ran out"):
         train_networks(tasks(max_epochs=2000, patience=2000), [Killer()], num_jobs=2)
 
 
