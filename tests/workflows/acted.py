@@ -103,7 +103,7 @@ class Runner:
         *,
         ref: str = "refs/heads/main",
         job: str = "",
-        matrix: str = "",
+        matrix: dict[str, str] | None = None,
         payload: dict | None = None,
         variables: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
@@ -130,7 +130,7 @@ class Runner:
         command += ["-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server"]
         command += ["-s", "GITHUB_TOKEN=a-token", "--action-cache-path", str(folder / "act")]
         command += ["-j", job] if job else []
-        command += ["--matrix", matrix] if matrix else []
+        command += [f"--matrix={name}:{value}" for name, value in (matrix or {}).items()]
         command += [f"--var={name}={value}" for name, value in (variables or {}).items()]
         extra = {
             "GITHUB_RUN_ID": run_id,

@@ -124,6 +124,13 @@ def test_what_may_comment_runs_the_default_branchs_code():
     assert set(checkout["with"]) == {"persist-credentials"}  # no ref, no repository
 
 
+def test_what_workflows_make_is_a_target():
+    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M)
+    scripts = [step.get("run", "") for text in WORKFLOWS.values() for step in steps(text)]
+    made = re.findall(r"\bmake ([a-z-]+)", "\n".join(scripts))
+    assert {"lint", "test-all", "repro"} <= set(made) <= set(targets)
+
+
 def test_there_are_workflows():
     assert "release.yml" in WORKFLOWS
 
