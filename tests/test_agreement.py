@@ -63,7 +63,7 @@ def test_what_the_served_model_imports_is_among_its_requirements():
 
 of_the_defaults = pytest.mark.skipif(
     not defaults_stand(),
-    reason="the documents show the default model; params.yaml has other values",
+    reason="the documents show the default model; params.yaml or the list is another",
 )
 
 

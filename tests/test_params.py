@@ -8,7 +8,10 @@ from nomosaurus.params import Recipe, auto_batch_size, load_params, parse_params
 def written(tmp_path, change) -> str:
     """The one line that a changed params.yaml gets."""
     path = tmp_path / "params.yaml"
-    path.write_text(change((FROZEN / "params.yaml").read_text("utf-8")), "utf-8")
+    text = (FROZEN / "params.yaml").read_text("utf-8")
+    changed = change(text)
+    assert changed != text
+    path.write_text(changed, "utf-8")
     with pytest.raises(ParamsError) as caught:
         load_params(path)
     message = str(caught.value)
@@ -27,7 +30,11 @@ def test_the_repositorys_own_params_are_accepted():
         ("num_layers: ", "num_layers: big #", "model.num_layers must be a whole number, got 'big'"),
         ("lowercase: true", "lowercase: 1", "data.lowercase must be true or false, got 1"),
         ("top_p: 1.0", "top_p: 1.5", "sample.top_p must be less than or equal to 1, got 1.5"),
-        ("hidden_size:", "hiden_size:", "unknown key model.hiden_size (value 'auto'); did you"),
+        (
+            "hidden_size:",
+            "hiden_size:",
+            "unknown key model.hiden_size (value 'auto'); did you mean hidden_size?",
+        ),
         ("  cell: ", "  # cell: ", "model.cell is missing"),
     ],
 )

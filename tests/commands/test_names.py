@@ -9,6 +9,7 @@ from conftest import CATEGORIES, make_model
 from invoked import invoke
 from rich.console import Console
 
+from nomosaurus.commands.names import LEGEND
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
 from nomosaurus.model.file import save_model
@@ -156,7 +157,8 @@ def test_a_long_list_is_scored_in_parts_and_in_order(run, monkeypatch, form):
     monkeypatch.setattr("nomosaurus.commands.names.SCORED_TOGETHER", 2)
     _, apart, err = run("score", *form, stdin=lines)
     assert apart == together
-    assert err.endswith("warning: empty lines left out: 4\n")
+    legend = "" if form else LEGEND.format(held_out=10) + "\n"
+    assert err == legend + "warning: empty lines left out: 4\n"
 
 
 @pytest.mark.parametrize("name", ["[/c]", "c[o-]c", "[bold]x", ":smile:"])
@@ -174,7 +176,7 @@ def test_info_names_network_list_and_training(run):
         "10 names",
         "sha256",
         "kept epoch 1",
-        "weight in the mixture 0.2 where",
+        "3-gram, weight in the mixture 0.2 where",
     ):
         assert part in out
 

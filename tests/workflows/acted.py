@@ -12,9 +12,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 ACT = shutil.which("act", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 REPOSITORY_NAME = "someone/nomosaurus"
@@ -60,8 +61,8 @@ class Step:
 class Job:
     """What became of a job; `files` are those in its workspace after its last script."""
 
+    steps: dict[str, Step]
     outcome: str = "skipped"
-    steps: dict[str, Step] = field(default_factory=lambda: defaultdict(Step))
     summary: str = ""
     files: set[str] = field(default_factory=set)
 
@@ -155,7 +156,7 @@ class Runner:
         result = subprocess.run(
             command, cwd=checkout, env=kept, capture_output=True, text=True, check=False
         )
-        return self._read(run_id, result.stdout)
+        return self._read(run_id, workflow, result.stdout)
 
     def _stand_ins(self, workflow: Path) -> list[str]:
         """Flags that put a stand-in in the place of each action that the workflow uses."""
@@ -176,8 +177,11 @@ class Runner:
             flags += ["--local-repository", f"https://github.com/{local}"]
         return flags
 
-    def _read(self, run_id: str, log: str) -> Run:
-        jobs: dict[str, Job] = defaultdict(Job)
+    def _read(self, run_id: str, workflow: Path, log: str) -> Run:
+        jobs = {
+            name: Job({step.get("name", step.get("uses")): Step() for step in job["steps"]})
+            for name, job in YAML(typ="safe", pure=True).load(workflow)["jobs"].items()
+        }
         for line in log.splitlines():
             entry = json.loads(line) if line.startswith("{") else {}
             if "jobID" not in entry:
@@ -195,10 +199,9 @@ class Runner:
             kept = self.store / "jobs" / run_id / name
             if kept.is_dir():
                 job.summary = (kept / "summary").read_text("utf-8")
-                job.files = {
-                    path.removeprefix("./") for path in (kept / "files").read_text().split("\n")
-                }
+                found = (kept / "files").read_text().splitlines()
+                job.files = {path.removeprefix("./") for path in found}
         artifacts = self.store / "artifacts" / run_id
-        found = {path.name: path for path in artifacts.iterdir()} if artifacts.is_dir() else {}
+        uploaded = {path.name: path for path in artifacts.glob("*")}
         said = [step.output for job in jobs.values() for step in job.steps.values()]
-        return Run(run_id, jobs, found, "".join(said) or log)
+        return Run(run_id, jobs, uploaded, "".join(said) or log)

@@ -34,11 +34,8 @@ elif action == "actions/upload-artifact":
     if not found and inputs["if-no-files-found"] == "error":
         sys.exit(f"no files were found at {inputs['path']!r}")
     for path in found:
-        alone = len(paths) == 1 and path.is_dir()
-        copy(
-            path,
-            artifacts / run_id / inputs["name"] / ("" if alone else path.relative_to(workspace)),
-        )
+        place = "" if paths == [path] and path.is_dir() else path.relative_to(workspace)
+        copy(path, artifacts / run_id / inputs["name"] / place)
 elif action == "actions/download-artifact":
     source = artifacts / run_id / inputs["name"]
     if not source.is_dir():
@@ -47,12 +44,10 @@ elif action == "actions/download-artifact":
 elif action == "actions/cache/save":
     copy(paths[0], caches / inputs["key"])
 elif action == "actions/cache/restore":
-    kept = (
-        sorted(caches.iterdir(), key=lambda path: path.stat().st_mtime) if caches.is_dir() else []
-    )
-    starts = inputs["restore-keys"].split()
+    kept = sorted(caches.glob("*"), key=lambda path: path.stat().st_mtime)
+    starts = tuple(inputs["restore-keys"].split())
     exact = [path for path in kept if path.name == inputs["key"]]
-    alike = [path for path in kept if path.name.startswith(tuple(starts))] if starts else []
+    alike = [path for path in kept if path.name.startswith(starts)]
     if exact or alike:
         copy((exact or alike)[-1], paths[0])
 elif action == "actions/attest":
