@@ -29,7 +29,8 @@ runs:
     - shell: bash
       env:
         INPUTS: ${{{{ toJSON(inputs) }}}}
-      run: {python} {script} {action} {store}
+      run: |
+        {python} {script} {action} {store}
 """
 INPUTS = (
     *("fetch-depth", "if-no-files-found", "include-hidden-files", "key", "name", "path"),
