@@ -15,7 +15,7 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro crossvalidate experiments check test test-all lint ui serve bench lock clean
+.PHONY: help setup repro crossvalidate experiments base short-lists check test test-all lint ui serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,14 @@ crossvalidate: $(READY) ## Hold out every name once, in ten folds: sharper figur
 
 experiments: $(READY) ## The same for every cell: the table in docs/experiments.md
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml
+
+base: $(READY) ## Train models/base.safetensors anew: the networks that short lists start from
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[base]'
+	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml:base
+
+short-lists: $(READY) ## What the base is worth: the table of short lists in docs/experiments.md (20 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[short-lists]'
+	@$(BIN)/python -W ignore experiments/short_lists.py
 
 check: lint ## Lint, check types and run the quick tests with coverage: before each commit, in a minute
 	@$(PYTEST) -m "not slow" --cov --cov-report=
@@ -69,7 +77,7 @@ serve: WORKERS = 1
 serve: $(READY) ## Answer requests for names and scores with the champion, on port 5001 (PORT=n, WORKERS=n)
 	@printf '%s\n' 'This serves the champion, which "$(BIN)/nomosaurus promote" chooses; Ctrl-C ends it.' \
 		'Once it runs, ask it for five names, or for the scores of two:' \
-		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [], \"params\": {\"n\": 5, \"new\": true}}'" \
+		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [], \"params\": {\"n\": 5}}'" \
 		"  curl -H 'Content-Type: application/json' http://127.0.0.1:$(PORT)/invocations -d '{\"inputs\": [\"diplosaurio\", \"gigantoraptor\"]}'"
 	@PATH="$$PWD/$(BIN):$$PATH" MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
 		MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \

@@ -11,14 +11,16 @@ from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import flat, likelihoods
 from nomosaurus.files import main_checkout, write_json
+from nomosaurus.model.base import base_to_try
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.names.corpus import build_corpus
-from nomosaurus.params import Recipe, load_params
+from nomosaurus.params import load_params
 from nomosaurus.tracking.run import crossvalidation_run
 from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.training.processes import train_networks
 from nomosaurus.training.progress import say_settled, training_progress
+from nomosaurus.training.starts import recipes_to_try
 
 
 @one_line_errors()
@@ -26,23 +28,25 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     """Train on each fold's names, and score those it holds out."""
     values = load_params(params, {"model.cell": cell} if cell else {})
     corpus = build_corpus(values.data)
+    base = base_to_try(values, corpus)
     folds = make_folds(
-        corpus.names(), values.crossvalidate.folds, values.data.split_key, corpus.categories
+        corpus.names(), values.crossvalidate.folds, values.data.split_key, corpus.categories, base
     )
     num_names = len(folds[0].train)
-    recipe = Recipe.for_list(values, num_names)
-    say_settled(recipe.settled(values), num_names)
-    make_repeatable(recipe.train.num_threads)
-    tasks = fold_tasks(folds, recipe, choose_device(recipe.train.device))
-    members = recipe.model.members
+    recipes = recipes_to_try(values, num_names, base)
+    for recipe in recipes:
+        say_settled(recipe.settled(values), num_names)
+    make_repeatable(values.train.num_threads)
+    tasks = fold_tasks(folds, recipes, choose_device(values.train.device), base)
+    members = len(tasks) // len(folds)
     labels = [f"fold {i // members + 1}, network {i % members + 1}" for i in range(len(tasks))]
     with (
         Checkpoints(main_checkout() / ".unfinished", "crossvalidate", tasks) as checkpoints,
-        crossvalidation_run(recipe, values.crossvalidate, checkpoints.fingerprint) as run,
+        crossvalidation_run(recipes, values.crossvalidate, checkpoints.fingerprint) as run,
     ):
-        with training_progress(labels, recipe.train.max_epochs) as shown:
+        with training_progress(labels, recipes[0].train.max_epochs) as shown:
             trainings = train_networks(tasks, [shown], checkpoints.file)
-        costs = held_out_costs(folds, trainings, recipe)
+        costs = held_out_costs(folds, trainings, recipes)
         estimates = likelihoods(costs, Bootstrap(values.evaluate.bootstrap_samples, values.seed))
         figures = flat(estimates, with_interval=estimates)
         prefix = f"cv_{cell}_" if cell else "cv_"  # "dvc exp show" tells files apart by their keys

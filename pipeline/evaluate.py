@@ -9,9 +9,10 @@ import typer
 
 from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.evaluation import evaluate, names_to_show
+from nomosaurus.evaluation.evaluation import Familiar, evaluate, names_to_show
 from nomosaurus.evaluation.explain import explain
 from nomosaurus.files import replace_folder, write_json, write_table
+from nomosaurus.model.base import load_base
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split
@@ -29,7 +30,12 @@ def main(
     make_repeatable(values.train.num_threads)
     trained = load_model(model)
     test = load_split(prepared, "test")
-    found = evaluate(trained, test, Bootstrap(values.evaluate.bootstrap_samples, values.seed))
+    familiar = None
+    if trained.recipe.train.start == "base":
+        base = load_base(Path(trained.recipe.train.start_from))
+        familiar = Familiar(base, load_split(prepared, "familiar"))
+    bootstrap = Bootstrap(values.evaluate.bootstrap_samples, values.seed)
+    found = evaluate(trained, test, bootstrap, familiar)
     write_json(metrics, found.in_short())
     write_json(details, found.in_detail())
     shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]

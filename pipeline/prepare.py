@@ -13,6 +13,7 @@ import typer
 
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import write_json
+from nomosaurus.model.base import base_to_try, hold_out_unfamiliar
 from nomosaurus.names.corpus import build_corpus, name_hashes
 from nomosaurus.names.dataset import Split, save_prepared
 from nomosaurus.params import load_params
@@ -21,10 +22,15 @@ from nomosaurus.params import load_params
 @one_line_errors()
 def main(params: Path, prepared: Path, metrics: Path) -> None:
     """Read the list that params.yaml names, and write the prepared data and its counts."""
-    data = load_params(params).data
-    corpus = build_corpus(data)
-    split = Split.encode((corpus.train, corpus.validation, corpus.test), corpus.categories)
-    save_prepared(prepared, split, name_hashes(corpus.names(), data.split_key))
+    values = load_params(params)
+    corpus = build_corpus(values.data)
+    base = base_to_try(values, corpus)
+    if base:
+        corpus = hold_out_unfamiliar(corpus, base)
+    sides = (corpus.train, corpus.validation, corpus.test, corpus.familiar_test)
+    split = Split.encode(sides, corpus.categories)
+    known_hashes = name_hashes(corpus.names(), values.data.split_key)
+    save_prepared(prepared, split, known_hashes, corpus.casing(), tries_base=base is not None)
     write_json(metrics, corpus.report(split.vocabulary))
 
 

@@ -9,17 +9,24 @@ import typer
 
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import main_checkout, write_json, write_table
+from nomosaurus.model.base import load_base
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.model.file import save_model
-from nomosaurus.model.mixture import fit_mixture
 from nomosaurus.model.trained import ListBits, TrainedModel
-from nomosaurus.names.dataset import load_known_hashes, load_split, load_vocabulary
-from nomosaurus.params import Recipe, load_params
+from nomosaurus.names.dataset import (
+    load_casing,
+    load_known_hashes,
+    load_split,
+    load_tries_base,
+    load_vocabulary,
+)
+from nomosaurus.params import load_params
 from nomosaurus.tracking.run import training_run
 from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.loop import learning_curve
-from nomosaurus.training.processes import member_tasks, train_networks, training_summary
-from nomosaurus.training.progress import say_settled, training_progress
+from nomosaurus.training.processes import train_networks, training_summary
+from nomosaurus.training.progress import say_settled, say_start, training_progress
+from nomosaurus.training.starts import fit_best, recipes_to_try, tasks_to_try
 
 
 @one_line_errors()
@@ -28,27 +35,42 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
     vocabulary = load_vocabulary(prepared)
     train, validation = load_split(prepared, "train"), load_split(prepared, "validation")
     values = load_params(params)
-    recipe = Recipe.for_list(values, len(train))
-    say_settled(recipe.settled(values), len(train))
-    make_repeatable(recipe.train.num_threads)
-    device = choose_device(recipe.train.device)
-    tasks = member_tasks(train, validation, vocabulary, recipe, device)
+    base = load_base(Path(values.train.start_from)) if load_tries_base(prepared) else None
+    recipes = recipes_to_try(values, len(train), base)
+    for recipe in recipes:
+        say_settled(recipe.settled(values), len(train))
+    make_repeatable(values.train.num_threads)
+    device = choose_device(values.train.device)
+    tasks = tasks_to_try(recipes, train, validation, vocabulary, device, base)
     with (
         Checkpoints(main_checkout() / ".unfinished", "train", tasks) as checkpoints,
-        training_run(recipe, checkpoints.fingerprint) as run,
+        training_run(recipes, checkpoints.fingerprint) as run,
     ):
         labels = [f"network {i} of {len(tasks)}" for i in range(1, len(tasks) + 1)]
-        with training_progress(labels, recipe.train.max_epochs) as progress:
-            trainings = train_networks(tasks, [progress, run], checkpoints.file)
-        networks = [training.network for training in trainings]
-        mixture = fit_mixture(networks, train, validation, recipe.model)
-        histories = [training.epochs for training in trainings]
+        with training_progress(labels, recipes[0].train.max_epochs) as progress:
+            # Which curve is the model's is not known while two ways to start are tried.
+            watchers = [progress] if len(recipes) > 1 else [progress, run]
+            trainings = train_networks(tasks, watchers, checkpoints.file)
+        best, nats_by_start = fit_best(recipes, trainings, train, validation)
+        say_start(best.recipe, nats_by_start)
+        mixture, histories = best.mixture, [training.epochs for training in best.trainings]
         known_hashes = load_known_hashes(prepared)
         list_bits = ListBits.measure(mixture, vocabulary, train, validation)
         trained = TrainedModel(
-            mixture, vocabulary, train, known_hashes, recipe, histories, list_bits
+            mixture,
+            vocabulary,
+            train,
+            known_hashes,
+            best.recipe,
+            histories,
+            list_bits,
+            load_casing(prepared),
         )
-        summary = training_summary(mixture, trainings, validation)
+        summary = training_summary(mixture, best.trainings, validation)
+        if len(recipes) > 1:
+            summary |= {f"{s}_validation_nats": round(n, 4) for s, n in nats_by_start.items()}
+            run.log_recipe(best.recipe)
+            run.on_resume(0, histories[0])
         save_model(model, trained)
         write_json(metrics, summary)
         write_table(curve, learning_curve(histories))

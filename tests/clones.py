@@ -84,8 +84,10 @@ def clone(folder: Path) -> Path:
         evaluate__bootstrap_samples=100,
         sample__count=15,
     )
-    for lock in ("dvc.lock", "experiments/dvc.lock"):
-        (folder / lock).unlink(missing_ok=True)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    lock = YAML().load(folder / "experiments/dvc.lock")
+    lock["stages"] = {"base": lock["stages"]["base"]}  # which no test trains
+    YAML().dump(lock, folder / "experiments/dvc.lock")
     succeed(folder, "git", "init", "-q")
     succeed(folder, "git", "add", "-A")
     succeed(folder, "git", "commit", "-qm", "small list")

@@ -19,6 +19,7 @@ from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.corpus import name_hashes
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
@@ -180,6 +181,7 @@ def make_model(
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
         ListBits.measure(mixture, vocabulary, train, train),
+        Casing(),
     )
 
 

@@ -25,6 +25,8 @@ PREPARED = {
     "longest_name": 6,
     "mean_length": 4.52,
     "unknown_test": 0,
+    "familiar_test": 0,
+    "case_kept": 0.975,
 }
 HOSTILE = [
     "a|b",

@@ -46,14 +46,14 @@ def test_a_wrong_value_names_key_rule_and_value(tmp_path, value, instead, said):
     ("line", "wrong", "message"),
     [
         (
-            "  temperature: 1.0",
-            "  # temperature: 1.0",
+            "  temperature: 0.7",
+            "  # temperature: 0.7",
             "sample.temperature is missing; every value has its place in params.yaml",
         ),
         (
-            "temperature: 1.0",
-            "temprature: 1.0",
-            "unknown key sample.temprature (value 1.0); did you mean temperature?",
+            "temperature: 0.7",
+            "temprature: 0.7",
+            "unknown key sample.temprature (value 0.7); did you mean temperature?",
         ),
         ("avoid: []", "avoid: rex", "sample.avoid must be a list, got 'rex'"),
         ("given: ''", "given:", "sample.given must be text"),

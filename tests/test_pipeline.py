@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +12,6 @@ import pytest
 from clones import command, set_params, succeed
 from conftest import FROZEN, REPOSITORY
 from invoked import invoke
-from ruamel.yaml import YAML
-
-from nomosaurus.params import CELLS
 
 pytestmark = pytest.mark.slow
 
@@ -86,15 +82,6 @@ def test_a_second_run_does_nothing(finished):
     assert succeed(finished, "git", "status", "--porcelain") == ""
 
 
-@pytest.mark.slowest
-def test_the_same_commit_gives_the_same_bytes_in_another_clone(finished, tmp_path):
-    succeed(finished, "git", "clone", "-q", ".", str(tmp_path / "other"))
-    other = tmp_path / "other"
-    succeed(other, "dvc", "repro", OMP_NUM_THREADS="2", PYTHONHASHSEED="7")
-    assert state(other) == state(finished)
-    assert succeed(other, "git", "status", "--porcelain") == ""
-
-
 NO_TRACKING = '''
 """In place of tracking/run.py: it says nothing to anyone."""
 from contextlib import contextmanager
@@ -105,7 +92,7 @@ class Silent(Watcher):
     def log_metrics(self, metrics): pass
 
 @contextmanager
-def training_run(recipe, fingerprint):
+def training_run(recipes, fingerprint):
     yield Silent()
 
 def log_outputs(folder, origin): pass
@@ -114,8 +101,8 @@ def log_outputs(folder, origin): pass
 
 @pytest.mark.slowest
 @pytest.mark.parametrize("store", ["none", "dead"])
-def test_tracking_decides_no_byte(finished, tmp_path, store):
-    # `finished` has a live store.
+def test_the_same_commit_gives_the_same_bytes_whatever_tracks_it(finished, tmp_path, store):
+    # `finished` has a live store. Neither threads nor hash seeds decide a byte.
     succeed(finished, "git", "clone", "-q", ".", str(tmp_path / "other"))
     other = tmp_path / "other"
     if store == "none":
@@ -123,8 +110,11 @@ def test_tracking_decides_no_byte(finished, tmp_path, store):
         said = succeed(other, "dvc", "repro")
         assert "MLflow" not in said
     else:
-        said = succeed(other, "dvc", "repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+        surroundings = {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
+        dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+        said = succeed(other, "dvc", "repro", **surroundings, **dead)
         assert said.count("warning: MLflow failed") == 2  # train and track
+        assert succeed(other, "git", "status", "--porcelain") == ""
     assert not (other / "mlflow.db").exists()
     assert state(other) == state(finished)
     assert (other / ".tracked").read_bytes() == (finished / ".tracked").read_bytes()
@@ -177,100 +167,6 @@ assert "perplexity" in rnn[0].data.metrics
     (row,) = [line.split(",") for line in table if "small-rnn" in line]
     assert float(row[1]) > 1
     assert row[2:] == ["rnn", "16"]
-
-
-def runs(folder: Path, *options: str) -> list[dict]:
-    return [
-        json.loads(line)
-        for line in succeed(folder, "nomosaurus", "runs", "--json", *options).splitlines()
-    ]
-
-
-@pytest.mark.slowest
-def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
-    (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
-    network = Path("src/nomosaurus/model/network.py")
-    queued = locked_code(YAML(typ="safe").load(project / "dvc.lock")["stages"])
-    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(CELLS)}"]
-    succeed(project, "dvc", "exp", "run", "--queue", *settings)
-    with (project / network).open("a") as file:
-        file.write('raise ImportError("edited after queueing")\n')
-    try:
-        succeed(project, "dvc", "queue", "start", "--jobs", "2")
-        for _ in range(600):
-            status = succeed(project, "dvc", "queue", "status")
-            if not re.search("Queued|Running", status):
-                break
-            time.sleep(1)
-    finally:
-        succeed(project, "dvc", "queue", "stop", "--kill")
-    assert status.count("Success") == 3, status
-    logs = [path.read_text() for path in project.glob(".dvc/tmp/exps/run/*/*.out")]
-    assert len(logs) == 3
-    assert not any("warning: MLflow" in log or "locked" in log for log in logs)
-    (project / network).write_bytes(
-        (project / network)
-        .read_bytes()
-        .replace(b'raise ImportError("edited after queueing")\n', b"")
-    )
-    found = runs(project)
-    assert sorted(run["cell"] for run in found) == sorted(CELLS)
-    for run in found:
-        assert run["state"] == "FINISHED"
-        assert run["perplexity"] > 1
-        assert runs(project, "--experiment", run["experiment"]) == [run]
-        lineage = next(project.glob(f"mlartifacts/{run['run_id']}/artifacts/lineage/track.json"))
-        assert locked_code(json.loads(lineage.read_text())["stages"]) == queued
-    assert not list((project / ".runs").iterdir())
-
-
-def locked_code(stages: dict) -> dict[str, str]:
-    """The hashes of the code that `train` ran with."""
-    deps = {dep["path"]: dep["md5"] for dep in stages["train"]["deps"]}
-    return {path: md5 for path, md5 in deps.items() if path.startswith(("src/", "pipeline/"))}
-
-
-@pytest.mark.slowest
-def test_a_new_store_is_filled_from_git_and_dvc(project):
-    succeed(project, "dvc", "exp", "run", "-n", "other-seed", "-S", "seed=6")
-    succeed(project, "git", "checkout", "-q", ".")
-    before = {run["perplexity"] for run in runs(project)}
-    assert len(before) == 2
-    (project / "mlflow.db").unlink()
-    shutil.rmtree(project / "mlartifacts")
-    said = succeed(project, "nomosaurus", "backfill")
-    assert "HEAD: has a run now" in said
-    assert "other-seed: has a run now" in said
-    found = runs(project)
-    assert {run["perplexity"] for run in found} == before
-    assert {run["state"] for run in found} == {"FINISHED"}
-    assert [run["experiment"] for run in runs(project, "--experiment", "other-seed")] == [
-        "other-seed"
-    ]
-    (head,) = runs(project, "--commit", "HEAD")
-    place = project / "mlartifacts" / head["run_id"] / "artifacts"
-    for name in ("metrics/evaluate.json", "plots/evaluate/unrolled.svg", "samples/names.csv"):
-        kept = name.removeprefix("plots/evaluate/")  # pictures are at the top
-        assert (place / kept).read_bytes() == (project / name).read_bytes()
-    assert "has its run" in succeed(project, "nomosaurus", "backfill")
-    assert len(runs(project)) == 2
-
-
-@pytest.mark.slowest
-def test_a_run_made_before_its_commit_counts_as_clean_once_that_holds_it(project):
-    def origin() -> str:
-        report = command(project, "nomosaurus", "promote", "--json")
-        (check,) = [c for c in json.loads(report.stdout)["checks"] if c["rule"] == "a clean commit"]
-        return check["found"]
-
-    set_params(project, seed=7)
-    succeed(project, "dvc", "repro")
-    assert "changes that were not committed" in origin()
-    succeed(project, "git", "commit", "-qam", "another seed")
-    head = succeed(project, "git", "rev-parse", "HEAD").strip()
-    assert origin() == f"trained from commit {head[:7]}"
-    (run,) = runs(project, "--commit", "HEAD")
-    assert (run["commit"], run["dirty"]) == (head, "false")
 
 
 def test_crossvalidation_is_one_command_cached_and_in_mlflow(project):
@@ -326,6 +222,55 @@ def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
         succeed(project, *score, "--given", "Ornithopoda"),
     }
     assert len(scored) == 3
+
+
+STARTS = ("North", "South", "Wood", "Ash", "Mill", "Stone", "Green", "King's", "Black", "White")
+TOWNS = [f"{start}{end}" for start in STARTS for end in ("ford", "bury", "ham", " Wick")]
+
+
+def test_a_short_list_starts_from_the_base_and_keeps_its_spelling(project):
+    (project / "towns.txt").write_text("\n".join([*TOWNS, "London", "Madrid", "Anna"]) + "\n")
+    set_params(
+        project,
+        data__path="towns.txt",
+        data__validation_share=0.2,
+        data__test_share=0.2,
+        model__hidden_size="auto",
+        model__members=1,
+        train__max_epochs=4,
+        train__learning_rate=0.01,
+    )
+    said = succeed(project, "dvc", "repro")
+    assert "train.start: base is kept" in said
+    prepared = json.loads((project / "metrics/prepare.json").read_text())
+    assert prepared["case_kept"] > 0.9
+    learnt = json.loads((project / "metrics/train.json").read_text())
+    assert learnt["base_validation_nats"] == learnt["validation_nats"]
+    assert learnt["base_validation_nats"] < learnt["fresh_validation_nats"]
+    figures = json.loads((project / "metrics/evaluate.json").read_text())
+    assert 0 < figures["familiar_at_10k"] < 1
+    names = pd.read_csv(project / "samples/names.csv", keep_default_na=False)["name"]
+    assert all(name[0].isupper() for name in names)
+    assert "models/base.safetensors" in (project / "report.html").read_text("utf-8")
+    raw = succeed(project, "nomosaurus", "generate", "--raw", "--seed", "1").splitlines()
+    assert all(name == name.lower() for name in raw)
+    code = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+run, _ = mlflow.search_runs(experiment_names=["nomosaurus"], output_format="list")
+assert run.data.params["train.start"] == "base", run.data.params
+assert run.data.params["model.hidden_size"] == "256", run.data.params
+assert not any("train.start" in tag for tag in run.data.tags), run.data.tags
+import hashlib
+base = open("models/base.safetensors", "rb").read()
+assert run.data.tags["base_md5"] == hashlib.md5(base).hexdigest()
+assert not any("base" in data.dataset.name for data in run.inputs.dataset_inputs)
+"""
+    succeed(project, "python", "-W", "ignore", "-c", code)
+    set_params(project, train__start="base", model__hidden_size=8)
+    result = command(project, "dvc", "repro")
+    assert result.returncode != 0
+    assert "train.start is base, but model.hidden_size is 8" in result.stdout + result.stderr
 
 
 @pytest.mark.slowest

@@ -34,7 +34,8 @@ def test_generate_has_an_option_for_each_setting():
     assert list(options) == [*SETTINGS]
     for name, field in SETTINGS.items():
         assert options[name].opts == ["--" + name.replace("_", "-")]
-        assert options[name].secondary_opts == []
+        negated = ["--no-" + name] if field.annotation is bool else []
+        assert options[name].secondary_opts == negated
         assert field.description in options[name].help
         if name != "avoid":  # a file there
             assert options[name].default == field.default

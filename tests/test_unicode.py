@@ -19,6 +19,7 @@ from nomosaurus.commands.app import app
 from nomosaurus.model.file import save_model
 from nomosaurus.model.mixture import fit_mixture
 from nomosaurus.model.trained import ListBits, TrainedModel
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.corpus import build_corpus, name_hashes
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary, characters
@@ -92,7 +93,9 @@ def trained(request, tmp_path_factory) -> tuple[Path, str, TrainedModel]:
     mixture = fit_mixture([training.network], train, validation, recipe.model)
     hashes = name_hashes(corpus.names(), params.data.split_key)
     bits = ListBits.measure(mixture, vocabulary, train, validation)
-    model = TrainedModel(mixture, vocabulary, train, hashes, recipe, [training.epochs], bits)
+    model = TrainedModel(
+        mixture, vocabulary, train, hashes, recipe, [training.epochs], bits, Casing()
+    )
     save_model(folder / "models/model.safetensors", model)
     return folder, request.param, model
 

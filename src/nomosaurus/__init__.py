@@ -3,7 +3,7 @@
 >>> import nomosaurus
 >>> model = nomosaurus.load("models/model.safetensors")  # doctest: +SKIP
 >>> from nomosaurus.generation.request import Request
->>> request = Request(prefix="tyr", new=True, seed=1)
+>>> request = Request(prefix="tyr", seed=1)
 >>> [name.name for name in model.generate(3, request)]  # doctest: +SKIP
 """
 

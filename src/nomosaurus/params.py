@@ -77,6 +77,8 @@ class ModelRecipe(ModelParams):
 class TrainParams(Section):
     """The training loop."""
 
+    start: Literal["auto", "fresh", "base"]
+    start_from: str = Field(min_length=1)
     device: Literal["auto", "cpu", "cuda", "mps"]
     num_threads: int = Field(ge=1, le=256)
     max_epochs: AtLeastOne | Auto
@@ -92,6 +94,7 @@ class TrainParams(Section):
 class TrainRecipe(TrainParams):
     """The same with each `auto` settled, but for `device`, which the machine decides."""
 
+    start: Literal["fresh", "base"]
     max_epochs: AtLeastOne
     patience: AtLeastOne
     batch_size: AtLeastOne
@@ -112,7 +115,9 @@ class CrossvalidateParams(Section):
 
 
 class SampleSettings(Section):
-    """A request for names; the defaults draw from the model's own distribution.
+    """A request for names; the defaults are what a person wants first: new, different, plausible.
+
+    `temperature` 1 with neither `new` nor `unique` draws from the model's own distribution.
 
     The one place for each setting's type, range, default and meaning: params.yaml,
     `generation.request.Request`, the command line and the served model all take theirs from here.
@@ -120,10 +125,10 @@ class SampleSettings(Section):
 
     seed: Seed = Field(default=0, description="The same seed gives the same names.")
     temperature: float = Field(
-        default=1.0,
+        default=0.7,
         ge=0.01,
         le=100,
-        description="Below 1 stays closer to the list, above 1 is wilder; 1 is the model's own "
+        description="Lower stays closer to the list, higher is wilder; 1 is the model's own "
         "distribution.",
     )
     top_k: int = Field(
@@ -154,8 +159,12 @@ class SampleSettings(Section):
     min_distance: int = Field(
         default=0, ge=0, description="Fewest edits between a name and any learnt name."
     )
-    new: bool = Field(default=False, description="Leave out names that are on the list.")
-    unique: bool = Field(default=False, description="Never write the same name twice.")
+    new: bool = Field(default=True, description="Leave out names that are on the list.")
+    unique: bool = Field(default=True, description="Never write the same name twice.")
+    raw: bool = Field(
+        default=False,
+        description="Write names as they are learnt, in lower case, not as the list writes them.",
+    )
     given: str | None = Field(
         default=None,
         description="The category, if the model was trained with data.condition; "
@@ -268,6 +277,21 @@ AUTO_RNN: dict[float, dict[str, int | float]] = {
 """Where the cell `rnn` wants other values: without gates, a longer step throws it off."""
 
 
+BASE_UP_TO = 1_000
+"""Names to learn, up to which `start: auto` tries the base; docs/experiments.md has the reasons."""
+
+AUTO_BASE: dict[str, int | float] = {
+    "members": 3,
+    "dropout": 0.5,
+    "state_dropout": 0.3,
+    "learning_rate": 0.003,
+    "decay": 0.0,
+    "max_epochs": 400,
+    "patience": 20,
+}
+"""What `auto` stands for where networks start from a base, which has learnt most already."""
+
+
 def auto_batch_size(num_names: int) -> int:
     """A power of two from 8 to 256, with about nine batches an epoch or more."""
     return min(256, max(8, 2 ** round(math.log2(num_names / 9))))
@@ -282,12 +306,19 @@ class Recipe(Section):
     train: TrainRecipe
 
     @classmethod
-    def for_list(cls, params: Params, num_names: int) -> "Recipe":
-        """Settle each `auto` by the number of names to learn."""
-        most = next(most for most in AUTO if num_names <= most)
-        values = AUTO[most] | {"batch_size": auto_batch_size(num_names)}
-        if params.model.cell == "rnn":
-            values |= AUTO_RNN[most]
+    def for_list(cls, params: Params, num_names: int, base: ModelParams | None = None) -> "Recipe":
+        """Settle each `auto` by the number of names to learn, and by the base that it starts from.
+
+        Without a base the networks start fresh.
+        """
+        values: dict[str, int | float | str] = {"batch_size": auto_batch_size(num_names)}
+        if base:
+            values |= AUTO_BASE | {"start": "base", "hidden_size": base.hidden_size}
+        else:
+            most = next(most for most in AUTO if num_names <= most)
+            values |= AUTO[most] | {"start": "fresh"}
+            if params.model.cell == "rnn":
+                values |= AUTO_RNN[most]
 
         def settled(section: Section) -> dict[str, Any]:
             return {
@@ -301,7 +332,7 @@ class Recipe(Section):
             train=TrainRecipe.model_validate(settled(params.train)),
         )
 
-    def settled(self, params: Params) -> dict[str, int | float]:
+    def settled(self, params: Params) -> dict[str, int | float | str]:
         """What `for_list` chose, by section.key."""
         return {
             f"{name}.{key}": value

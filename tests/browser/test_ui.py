@@ -1,4 +1,4 @@
-"""What a person who trained six models finds in the MLflow UI, as a browser shows it.
+"""What a person who trained four models finds in the MLflow UI, as a browser shows it.
 
 Screenshots lie in the folder that NOMOSAURUS_SCREENSHOTS names, for people to look at.
 """
@@ -28,7 +28,7 @@ pytestmark = [
 
 LISTS = ("dinosaurs", "towns")
 NETWORKS = [("rnn", 8, 6), ("lstm", 48, 30), ("gru", 24, 20)]  # cell, units, epochs
-NAMES = [f"{cell}-{units}-{name}" for name in LISTS for cell, units, _ in NETWORKS]
+NAMES = [f"{cell}-{units}-dinosaurs" for cell, units, _ in NETWORKS] + ["lstm-48-towns"]
 SIZE = {"width": 1700, "height": 1000}
 SECONDS = 90  # to wait for what a page shows, on a busy machine
 
@@ -46,7 +46,7 @@ def towns() -> list[str]:
 
 def train(folder: Path, server: str) -> None:
     """A checkout's list, learnt by one network after the other; dinosaurs go to the registry."""
-    for cell, units, epochs in NETWORKS:
+    for cell, units, epochs in NETWORKS if folder.name == "dinosaurs" else NETWORKS[1:2]:
         set_params(folder, model__cell=cell, model__hidden_size=units, train__max_epochs=epochs)
         succeed(folder, "dvc", "repro", MLFLOW_TRACKING_URI=server)
         succeed(folder, "git", "add", "-A")
@@ -62,9 +62,9 @@ def promote(folder: Path, server: str, *, promoted: bool) -> None:
 
 @pytest.fixture(scope="module")
 def server(chromium, tmp_path_factory) -> str:
-    """An MLflow server with six models of two lists. One of dinosaurs was promoted, another
+    """An MLflow server with four models of two lists. One of dinosaurs was promoted, another
     took its place, and two were refused: a smaller one, and one that learnt towns."""
-    root = tmp_path_factory.mktemp("six models")
+    root = tmp_path_factory.mktemp("four models")
     with mlflow_server(f"sqlite:///{root}/mlflow.db", root) as address:
         folders = []
         for name in LISTS:

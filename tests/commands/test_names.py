@@ -299,7 +299,7 @@ def test_impossible_request_prints_what_it_managed_and_fails(run, tmp_path):
 
     only = with_fixed_logits(make_model(["a", "aa"]), [0.0, 1.0])
     save_model(tmp_path / "models" / "model.safetensors", only)
-    code, out, err = run("generate", "-n", 50, "--unique")
+    code, out, err = run("generate", "-n", 50, "--no-new")
     assert code == 1
     assert len(out.splitlines()) == 12
     assert err.startswith("error: found 12 of the 50 names asked for")

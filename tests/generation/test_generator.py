@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.nearest import neighbours
 from nomosaurus.generation.request import Request, Tally
+from nomosaurus.names.casing import Casing
+
+PLAIN = {"temperature": 1.0, "new": False, "unique": False}
+"""Draws from the model's own distribution."""
 
 
 def test_generate_and_score_agree(model):
-    drawn = NameGenerator(model).generate(50, Request(seed=1))
+    drawn = NameGenerator(model).generate(50, Request(**PLAIN, seed=1))
     for one, other in zip(drawn, model.score([name.name for name in drawn]), strict=True):
         assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
         assert (one.name, one.chars, one.new) == (other.name, other.chars, other.new)
@@ -30,8 +35,9 @@ def test_unique_leaves_out_repeats(model):
 
 
 def test_what_is_filtered_only_leaves_out(model):
-    everything = [name.name for name in NameGenerator(model).generate(500)]
-    request = Request(min_length=3, max_length=12, match="[eo]", avoid=["bel*"], min_distance=2)
+    everything = [name.name for name in NameGenerator(model).generate(500, Request(**PLAIN))]
+    wishes = {"min_length": 3, "max_length": 12, "match": "[eo]", "min_distance": 2}
+    request = Request(**PLAIN, avoid=["bel*"], **wishes)
     kept = [
         name
         for name, (near,) in zip(everything, neighbours(model, everything, 1), strict=True)
@@ -49,7 +55,9 @@ def test_names_between_two_lengths_come_as_often_as_the_model_says():
     fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
     names = [
         name.name
-        for name in NameGenerator(fixed).generate(6000, Request(min_length=2, max_length=3))
+        for name in NameGenerator(fixed).generate(
+            6000, Request(**PLAIN, min_length=2, max_length=3)
+        )
     ]
     for name, p in {"aa": 0.045, "ab": 0.03, "bbb": 0.004, "aba": 0.009}.items():
         p /= 0.1875
@@ -62,7 +70,8 @@ def test_new_names_come_from_a_model_that_nearly_always_copies():
     # p("ab") = 0.2401 and the like: to copy is likelier than anything else.
     fixed = with_fixed_logits(model, np.log([0.3, 0.49, 0.21]).tolist())
     tally = Tally()
-    names = [name.name for name in NameGenerator(fixed).stream(2000, Request(new=True), tally)]
+    request = Request(**PLAIN | {"new": True})
+    names = [name.name for name in NameGenerator(fixed).stream(2000, request, tally)]
     assert not {"ab", "ba", "aab"} & set(names)
     assert tally.drawn == tally.kept + tally.left_out.total()
     # With replacement, and in the model's proportions: "a" 0.147, "b" 0.063.
@@ -73,9 +82,10 @@ def test_all_that_a_model_can_write_comes_exactly_once():
     model = make_model(["ab", "ba"])
     fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
     tally = Tally()
+    request = Request(**PLAIN | {"unique": True}, max_length=3)
     names: list[str] = []
     with pytest.raises(SamplingError, match="the model cannot write any others") as caught:
-        for name in NameGenerator(fixed).stream(99, Request(unique=True, max_length=3), tally):
+        for name in NameGenerator(fixed).stream(99, request, tally):
             names.append(name.name)
     letters = (itertools.product("ab", repeat=length) for length in (1, 2, 3))
     assert sorted(names) == sorted("".join(name) for length in letters for name in length)
@@ -96,7 +106,8 @@ def test_the_share_used_is_the_probability_of_what_was_drawn():
     model = make_model(["ab", "ba"])
     fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
     tally = Tally()
-    names = [name.name for name in NameGenerator(fixed).stream(40, Request(unique=True), tally)]
+    request = Request(**PLAIN | {"unique": True})
+    names = [name.name for name in NameGenerator(fixed).stream(40, request, tally)]
     kept = sum(0.5 * 0.3 ** name.count("a") * 0.2 ** name.count("b") for name in names)
     assert set(tally.left_out) == {"too_short", "repeated"}
     assert tally.share_used == pytest.approx(0.5 + kept)
@@ -111,7 +122,8 @@ def test_a_distance_of_one_leaves_out_the_learnt_names_themselves():
     # Every step: the end 0.5, a 0.3, b 0.2. So "ab" and "ba" come often, if they may.
     fixed = with_fixed_logits(make_model(["ab", "ba"]), np.log([0.5, 0.3, 0.2]).tolist())
     tally = Tally()
-    names = {name.name for name in NameGenerator(fixed).stream(300, Request(min_distance=1), tally)}
+    request = Request(**PLAIN, min_distance=1)
+    names = {name.name for name in NameGenerator(fixed).stream(300, request, tally)}
     assert not {"ab", "ba"} & names
     assert {"aa", "bb", "a"} <= names
     assert tally.left_out["too_near"] > 0
@@ -124,6 +136,26 @@ def test_lengths_that_no_name_has_are_refused(model):
         NameGenerator(model).generate(1, Request(prefix="bela", max_length=3))
 
 
+def test_names_are_written_as_the_list_writes_them(model):
+    upper = Casing.learn([name.upper() for name in ("ana", "bela")])
+    written = NameGenerator(replace(model, casing=upper)).generate(30)
+    raw = NameGenerator(replace(model, casing=upper)).generate(30, Request(raw=True))
+    assert [name.name for name in written] == [name.name.upper() for name in raw]
+    assert all(name.name.islower() for name in raw)
+    assert [name.log_prob for name in written] == [name.log_prob for name in raw]
+    near = neighbours(replace(model, casing=upper), ["BELANA"], 1)[0][0]
+    assert near.name.isupper()
+
+
+def test_a_list_that_keeps_its_capitals_is_written_as_it_is_learnt(model):
+    data = model.recipe.data.model_copy(update={"lowercase": False})
+    recipe = model.recipe.model_copy(update={"data": data})
+    cased = replace(model, recipe=recipe, casing=Casing.learn(["ANA", "BELA"]))
+    assert [name.name for name in NameGenerator(cased).generate(5)] == [
+        name.name for name in NameGenerator(model).generate(5)
+    ]
+
+
 def test_an_empty_name_is_never_given(model):
     fixed = with_fixed_logits(model, [2.0] + [0.0] * (model.vocabulary.size - 1))
     assert all(name.name for name in NameGenerator(fixed).generate(200))
@@ -133,7 +165,7 @@ def test_impossible_request_ends_and_says_what_it_managed():
     model = make_model(["a", "aa"])
     only_a = with_fixed_logits(model, [0.0, 1.0])
     with pytest.raises(SamplingError, match="found 12 of the 50 names asked for") as caught:
-        NameGenerator(only_a).generate(50, Request(unique=True))  # twelve lengths, and no more
+        NameGenerator(only_a).generate(50, Request(new=False))  # twelve lengths, and no more
     assert sorted(len(name.name) for name in caught.value.managed) == list(range(1, 13))
 
 

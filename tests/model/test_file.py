@@ -72,7 +72,7 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 3}'})
+    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 4}'})
     with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
         load_model(tmp_path / "x")
     save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})

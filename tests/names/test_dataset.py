@@ -3,12 +3,15 @@ import pytest
 import torch
 
 from nomosaurus.errors import ArtifactError
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.dataset import (
     EncodedNames,
     Split,
     batches_by_length,
+    load_casing,
     load_known_hashes,
     load_split,
+    load_tries_base,
     load_vocabulary,
     make_batch,
     save_prepared,
@@ -16,6 +19,7 @@ from nomosaurus.names.dataset import (
 from nomosaurus.names.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("a", "b", "c"), 0.01)
+CASING = Casing({"^a": "A"}, {"": "title"}, {})
 NAMES = ["abc", "a", "cab", "bb", "abcabc", "c"]
 
 
@@ -82,8 +86,14 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
     hashes = np.array([3, 2**63 + 1], dtype=np.uint64)
     for train in (["abc"], NAMES):  # the second time over the first
         save_prepared(
-            folder, Split(VOCABULARY, encoded(train), encoded(["a"]), encoded([])), hashes
+            folder,
+            Split(VOCABULARY, encoded(train), encoded(["a"]), encoded([]), encoded([])),
+            hashes,
+            CASING,
+            tries_base=train == NAMES,
         )
+        assert load_casing(folder) == CASING
+        assert load_tries_base(folder) is (train == NAMES)
         assert load_vocabulary(folder) == VOCABULARY
         assert load_split(folder, "train").decode(VOCABULARY) == train
         assert len(load_split(folder, "test")) == 0
@@ -99,6 +109,12 @@ def test_missing_or_damaged_data_says_what_to_run(tmp_path):
     (tmp_path / "known_hashes.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ArtifactError, match="is damaged"):
         load_known_hashes(tmp_path)
+    for name, load in (("casing", load_casing), ("start", load_tries_base)):
+        with pytest.raises(ArtifactError, match=f"{name}.json not found"):
+            load(tmp_path)
+        (tmp_path / f"{name}.json").write_text('{"wrong": 1}')
+        with pytest.raises(ArtifactError, match="dvc repro --force prepare"):
+            load(tmp_path)
 
 
 def test_categories_go_with_their_names(tmp_path):
@@ -113,7 +129,7 @@ def test_categories_go_with_their_names(tmp_path):
     assert chosen.categories.tolist() == [2, 0, 2]
     assert names.with_category(1).categories.tolist() == [1] * 6
     hashes = np.zeros(1, dtype=np.uint64)
-    save_prepared(tmp_path / "prepared", Split(vocabulary, names, names, names), hashes)
+    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING)
     assert load_vocabulary(tmp_path / "prepared") == vocabulary
     assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
 

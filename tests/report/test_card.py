@@ -206,6 +206,13 @@ def test_characters_that_it_cannot_write_are_told():
     assert "no training name has" not in card()
 
 
+def test_case_and_familiar_names_are_told():
+    said = card(prepared={"familiar_test": 2})
+    assert "97.5 % of the held-out names got their own capitals back" in said
+    assert "2 test names that the base had learnt are left out" in said
+    assert "that the base had learnt" not in card()
+
+
 def test_without_intervals_no_claim_is_made():
     bare = {key: figure(parts["value"]) for key, parts in FIGURES.items()}
     assert "Too few names to tell whether it beats the n-gram." in card(figures=bare)

@@ -2,6 +2,7 @@ import hashlib
 import math
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib.image
@@ -33,6 +34,8 @@ PREPARED = {
     "mean_length": 4.5,
     "unknown_validation": 0,
     "unknown_test": 0,
+    "familiar_test": 0,
+    "case_kept": 0.975,
     "category_conflicts": 0,
 }
 
@@ -53,13 +56,20 @@ def names(*rows: tuple) -> pd.DataFrame:
     return pd.DataFrame(rows or [("belana", 1.234, True, "elena", 3)], columns=columns)
 
 
-def page(figures=FIGURES, drawn=None, prepared=PREPARED, categories=(), model=None) -> str:
+def page(
+    figures=FIGURES,
+    drawn=None,
+    prepared=PREPARED,
+    categories=(),
+    model=None,
+    trained=TRAINED,
+) -> str:
     params = params_with()
     return build_report(
         model or make_model(),
         b"the model file",
         prepared,
-        TRAINED,
+        trained,
         {"figures": figures, "categories": list(categories)},
         names() if drawn is None else drawn,
         {"another_one.svg": SVG, "lengths.svg": SVG, "learning_curve.svg": SVG},
@@ -170,6 +180,28 @@ def test_a_distance_is_read_against_held_out_names(floor, reading):
 def test_originality_is_read_against_held_out_names(floor, reading):
     said = text(page(FIGURES | {"nearest_distance": figure(3.0, 2.9, 3.1, floor)}))
     assert f"{reading} real held-out names are" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "other", "words"),
+    [
+        ("base", {"fresh_validation_nats": 2.25}, "a fresh start came to 2.250 nats"),
+        ("fresh", {"base_validation_nats": 2.25}, "from the networks of models/base.safetensors"),
+    ],
+)
+def test_it_says_how_the_networks_started_and_what_the_other_way_came_to(start, other, words):
+    model = make_model()
+    train = model.recipe.train.model_copy(update={"start": start})
+    model = replace(model, recipe=model.recipe.model_copy(update={"train": train}))
+    assert words in text(page(model=model, trained=TRAINED | other))
+    assert words not in text(page())
+
+
+def test_case_and_familiar_names_are_told():
+    said = text(page(prepared=PREPARED | {"familiar_test": 2}))
+    assert "97.5 % of the held-out names got their own capitals back" in said
+    assert "2 test names that the base had learnt are left out of the figures" in said
+    assert "that the base had learnt" not in text(page())
 
 
 def test_an_interval_without_width_is_not_shown():

@@ -41,8 +41,8 @@ def graded(grade: str):
 
 def prepare(folder: Path, test: list[str]) -> None:
     model = make_model()
-    sides = (EncodedNames.from_names(names, model.vocabulary) for names in (NAMES, TEST, test))
-    save_prepared(folder, Split(model.vocabulary, *sides), model.known_hashes)
+    sides = (EncodedNames.from_names(names, model.vocabulary) for names in (NAMES, TEST, test, []))
+    save_prepared(folder, Split(model.vocabulary, *sides), model.known_hashes, model.casing)
 
 
 def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:
@@ -50,7 +50,7 @@ def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:
     model = graded(grade)
     path = Path(f"{grade}.safetensors")
     save_model(path, model)
-    with training_run(model.recipe, grade) as run:
+    with training_run([model.recipe], grade) as run:
         run.log_model(path)
         run.log_metrics(figures)
 

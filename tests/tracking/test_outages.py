@@ -357,6 +357,6 @@ def track_without_model(folder: Path, uri: str) -> subprocess.Popen:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from conftest import make_model\nfrom nomosaurus.tracking.run import training_run\n"
-        "with training_run(make_model().recipe, 'f1'): pass\n"
+        "with training_run([make_model().recipe], 'f1'): pass\n"
     )
     return start(folder, uri, "-c", code, str(REPOSITORY / "tests"))

@@ -47,7 +47,7 @@ def trained(store):
     model = make_model()
     path = store / MODEL_FILE
     save_model(path, model)
-    with tracking.training_run(model.recipe, "f1") as run:
+    with tracking.training_run([model.recipe], "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
         run.log_model(path)
@@ -208,12 +208,12 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
         update={"data": recipe.data.model_copy(update={"path": "data/towns.txt"})}
     )
     for list_recipe, fingerprint in ((recipe, "f1f1f1"), (towns, "f2f2f2")):
-        with tracking.training_run(list_recipe, fingerprint):
+        with tracking.training_run([list_recipe], fingerprint):
             pass
-    with tracking.crossvalidation_run(recipe, CrossvalidateParams(folds=5), "f3f3f3"):
+    with tracking.crossvalidation_run([recipe], CrossvalidateParams(folds=5), "f3f3f3"):
         pass
     monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
-    with tracking.training_run(recipe, "f4f4f4"):
+    with tracking.training_run([recipe], "f4f4f4"):
         pass
     assert {run.name for run in recorded_runs()} == {
         "gru-8-2nets-dinosaurs-f1f1",
@@ -225,7 +225,7 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
 
 def test_another_training_that_comes_to_the_same_model_adds_to_its_one_run(trained, capsys):
     path, model = trained
-    with tracking.training_run(model.recipe, "f2") as run:
+    with tracking.training_run([model.recipe], "f2") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run._next_send = 0  # a run of its own is in the store by then
         run.on_epoch(0, Epoch(2, 2.4, 2.7, False))
@@ -246,11 +246,11 @@ def mlflow_client():
 
 def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
     recipe = make_model().recipe
-    with pytest.raises(KeyboardInterrupt), tracking.training_run(recipe, "f1") as run:
+    with pytest.raises(KeyboardInterrupt), tracking.training_run([recipe], "f1") as run:
         run.on_epoch(0, HISTORY[0])
         raise KeyboardInterrupt
     assert runs()[0].info.status == "KILLED"
-    with tracking.training_run(recipe, "f1") as run:
+    with tracking.training_run([recipe], "f1") as run:
         run.on_resume(0, HISTORY)
     (run,) = runs()
     import mlflow
@@ -262,7 +262,7 @@ def test_an_unfinished_run_goes_on_with_the_epochs_it_missed(store):
 
 def test_training_the_same_model_again_keeps_its_one_run(trained):
     path, model = trained
-    with tracking.training_run(model.recipe, "f1") as run:
+    with tracking.training_run([model.recipe], "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
         run.log_metrics({"validation_nats": 2.0})
@@ -300,7 +300,7 @@ print(len(drawn), drawn["new"].all())
 
 
 def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
-    with tracking.training_run(make_model().recipe, "f1"):
+    with tracking.training_run([make_model().recipe], "f1"):
         pass
     (run,) = runs()
     assert 50 < run.data.metrics["system/process_memory_megabytes"] < 10_000
@@ -308,7 +308,7 @@ def test_a_run_of_a_moment_has_its_use_of_the_machine(store):
 
 def test_a_failed_stage_leaves_a_failed_run(store):
     model = make_model()
-    with pytest.raises(ZeroDivisionError), tracking.training_run(model.recipe, "f1"):
+    with pytest.raises(ZeroDivisionError), tracking.training_run([model.recipe], "f1"):
         raise ZeroDivisionError
     (run,) = runs()
     assert run.info.status == "FAILED"
@@ -320,7 +320,7 @@ def test_a_store_that_is_down_costs_one_line_and_no_training(store, monkeypatch,
     model = make_model()
     path = store / "model.safetensors"
     save_model(path, model)
-    with tracking.training_run(model.recipe, "f1") as run:
+    with tracking.training_run([model.recipe], "f1") as run:
         run.on_epoch(0, Epoch(1, 2.5, 2.6, True))
         run.log_model(path)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
@@ -334,7 +334,7 @@ def test_processes_that_open_a_new_store_together_all_succeed(store):
     code = (
         "import os\nfrom conftest import make_model\n"
         "from nomosaurus.tracking.run import training_run\n"
-        "with training_run(make_model().recipe, str(os.getpid())): pass\n"
+        "with training_run([make_model().recipe], str(os.getpid())): pass\n"
     )
     folders = (REPOSITORY / "tests", REPOSITORY / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
@@ -400,9 +400,9 @@ def test_commit_and_changes_are_in_the_run_and_find_it(store, monkeypatch):
     model = make_model()
     path = store / "models/model.safetensors"
     save_model(path, model)
-    with tracking.training_run(model.recipe, "f1") as run:
+    with tracking.training_run([model.recipe], "f1") as run:
         run.log_model(path)
-    with tracking.training_run(model.recipe, "f2"):  # of another model
+    with tracking.training_run([model.recipe], "f2"):  # of another model
         pass
     kept = {run.data.tags[mlflow_store.MODEL_MD5_TAG]: run for run in runs() if model_md5(run)}
     run = kept[file_md5(path)]
@@ -430,9 +430,9 @@ def model_md5(run) -> str:
 def test_a_run_that_mlflow_refuses_keeps_none_back(store, monkeypatch):
     recipe = make_model().recipe
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with tracking.training_run(recipe, "f1") as run:
+    with tracking.training_run([recipe], "f1") as run:
         run._journal.add("metrics", values={"no such key?": 1.0}, step=0)
-    with tracking.training_run(recipe, "f2") as run:
+    with tracking.training_run([recipe], "f2") as run:
         run.log_metrics({"perplexity": 4.5})
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     refused, sent = send_left_over(store / ".runs")

@@ -73,10 +73,10 @@ def test_each_name_is_scored_by_the_fold_that_held_it_out():
     )
     recipe = Recipe.for_list(params, 100)
     folds = make_folds(DINOSAURS[:120], 3, "key")
-    tasks = fold_tasks(folds, recipe, torch.device("cpu"))
+    tasks = fold_tasks(folds, [recipe], torch.device("cpu"))
     assert len(tasks) == 3 * 2
     assert len({task.seed for task in tasks}) == 2  # the folds differ in names, not in seeds
-    costs = held_out_costs(folds, train_networks(tasks, num_jobs=1), recipe)
+    costs = held_out_costs(folds, train_networks(tasks, num_jobs=1), [recipe])
     lengths = [len(name) + 1 for fold in folds for name in decoded(fold, "test")]
     assert costs["chars"].tolist() == lengths
     # A network that learnt nothing finds all characters alike.

@@ -63,9 +63,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         kind, default, meaning = field.annotation, field.default, field.description
         if name == "avoid":
             kind, default, meaning = Path | None, None, f"UTF-8 text, a name a line. {meaning}"
+        flag = name.replace("_", "-")
         option = typer.Option(
             default,
-            f"--{name.replace('_', '-')}",
+            f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}",
             min=schema[name].get("minimum"),
             max=schema[name].get("maximum"),
             help=meaning,
@@ -90,7 +91,7 @@ def generate(
     model: ModelOption = DEFAULT_MODEL,
     **settings: Any,
 ) -> None:
-    """Write names, one a line.
+    """Write new names, one a line.
 
     Filters decide which names can appear, not their relative odds. Standard error says
     how many names were drawn and why others were left out. The first ten of -n 1000 are
@@ -98,10 +99,11 @@ def generate(
 
     \b
     Examples:
-      nomosaurus generate -n 20 --new --unique
-      nomosaurus generate --prefix tyr --temperature 0.8 --seed 7
-      nomosaurus generate -n 100 --new --unique --prefix tyr --match 'us$' \\
+      nomosaurus generate -n 20 --temperature 0.9 --seed 7
+      nomosaurus generate -n 100 --prefix tyr --match 'us$' \\
         --min-length 8 --max-length 14 --min-distance 3
+    Plain draws from the model's own distribution:
+      nomosaurus generate -n 20 --temperature 1 --no-new --no-unique
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")

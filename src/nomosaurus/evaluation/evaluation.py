@@ -7,7 +7,7 @@ over names. What speaks of the model alone (`novelty`), or of many draws as one 
 
 # N names, P events of all names, M quantities compared on the same names
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import exp, log
 from typing import Any
@@ -25,6 +25,7 @@ from nomosaurus.evaluation.drawn import (
     uniqueness,
 )
 from nomosaurus.evaluation.estimate import Estimate
+from nomosaurus.model.base import Base
 from nomosaurus.model.costs import event_costs, name_costs, unknown_nats
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.names.dataset import EncodedNames
@@ -305,13 +306,53 @@ class Evaluation:
         return {"figures": figures, "categories": self.categories}
 
 
-def evaluate(model: TrainedModel, test: EncodedNames, bootstrap: Bootstrap) -> Evaluation:
+@dataclass(frozen=True)
+class Familiar:
+    """What the base that a model started from had learnt, and the list holds too.
+
+    Attributes:
+        base: The base.
+        test: Test names that it had learnt, so that no other figure counts them.
+    """
+
+    base: Base
+    test: EncodedNames
+
+    def figures(
+        self, model: TrainedModel, costs: pd.DataFrame, new: Sequence[str], bootstrap: Bootstrap
+    ) -> dict[str, Estimate]:
+        """The perplexity with these test names, and how many drawn names the base had learnt.
+
+        Args:
+            model: The model.
+            costs: Of the other test names, as `name_costs` gives them.
+            new: Different drawn names that are no training names.
+            bootstrap: For the interval.
+        """
+        figures = {}
+        if len(self.test):
+            own = name_costs(event_costs(model.mixture, model.vocabulary, self.test))
+            both = pd.concat([costs, own], ignore_index=True)
+            (nats,) = bootstrap.ratios(both[["model"]].to_numpy().T, both["chars"].to_numpy())
+            figures["perplexity_with_familiar"] = nats.map(exp)
+        if new:
+            figures["familiar_at_10k"] = Estimate(float(self.base.knows(new).mean()))
+        return figures
+
+
+def evaluate(
+    model: TrainedModel,
+    test: EncodedNames,
+    bootstrap: Bootstrap,
+    familiar: Familiar | None = None,
+) -> Evaluation:
     """Score the test names, and compare drawn names with them and with the training names.
 
     Args:
         model: The trained model.
         test: Names that it never saw, and that nothing was chosen on.
         bootstrap: For the intervals; names are drawn from its seed too.
+        familiar: If it started from a base.
     """
     train, vocabulary = model.train, model.vocabulary
     events = event_costs(model.mixture, vocabulary, test)
@@ -330,9 +371,8 @@ def evaluate(model: TrainedModel, test: EncodedNames, bootstrap: Bootstrap) -> E
     )
     valid = EncodedNames.from_names(drawn.valid, vocabulary)
     learnt = set(train.decode(vocabulary))
-    new = EncodedNames.from_names(
-        [name for name in dict.fromkeys(drawn.valid) if name not in learnt], vocabulary
-    )
+    new_names = [name for name in dict.fromkeys(drawn.valid) if name not in learnt]
+    new = EncodedNames.from_names(new_names, vocabulary)
     ece, reliability = calibration(events, bootstrap)
     distances = distances_from_training(train, valid, test, vocabulary.size, bootstrap)
     figures = {
@@ -351,6 +391,7 @@ def evaluate(model: TrainedModel, test: EncodedNames, bootstrap: Bootstrap) -> E
         "nearest_distance": nearest_distance(model, new, test, bootstrap),
         **distances,
         "calibration_error": ece,
+        **(familiar.figures(model, costs, new_names, bootstrap) if familiar else {}),
     }
     sides = {"training": train, "held_out": test, "generated": valid}
     tables = {

@@ -109,6 +109,13 @@ CATALOGUE = {
         "higher",
         "Nats per character that the model saves by being told a name’s category.",
     ),
+    "perplexity_with_familiar": Description(
+        "Perplexity with familiar names",
+        "",
+        "lower",
+        "Perplexity with the test names counted that the base had learnt: they look easier than "
+        "they are.",
+    ),
     "calibration_error": Description(
         "Calibration error",
         "probability",
@@ -127,6 +134,12 @@ CATALOGUE = {
         "share",
         "higher",
         "Of the different valid names among 10,000 draws, those that are no training names.",
+    ),
+    "familiar_at_10k": Description(
+        "Familiar among 10,000",
+        "share",
+        "lower",
+        "Of the different new names among 10,000 draws, those that the base had learnt.",
     ),
     "uniqueness_at_1k": _uniqueness(1_000),
     "uniqueness_at_10k": _uniqueness(10_000),

@@ -80,7 +80,8 @@ class NameGenerator:
                 chars = len(sample.ids) + 1
                 nats = -sample.log_prob + self.model.vocabulary.unknown_nats(chars, 0)
                 is_new = request.new or not self.model.knows(name)
-                yield ScoredName.of(name, nats, chars, new=is_new)
+                written = name if request.raw else self.model.written(name)
+                yield ScoredName.of(written, nats, chars, new=is_new)
                 if tally.kept == count:
                     break
             drawer.leave_out(taken_out)

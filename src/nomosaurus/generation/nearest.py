@@ -68,7 +68,7 @@ def neighbours(model: TrainedModel, names: Sequence[str], count: int) -> list[li
     encoded = EncodedNames.from_names([model.normalise(name) for name in names], model.vocabulary)
     return [
         [
-            Neighbour(model.vocabulary.decode(model.train[row]), int(distance))
+            Neighbour(model.written(model.vocabulary.decode(model.train[row])), int(distance))
             for row, distance in zip(*near, strict=True)
         ]
         for near in zip(*NearestNames(model.train).rows(encoded, count), strict=True)

@@ -4,13 +4,15 @@ It holds the weights of network i under its own parameter names after `networks.
 training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the whole
 list as `known_hashes`, what the names of its sides cost as `scores.train` and
 `scores.validation` (bits per character, sorted), and one metadata entry, JSON, with the
-vocabulary and the recipe. One entry, because safetensors writes several in no fixed order, and
-the bytes must repeat. The n-gram is counted again from the training names when the file is read.
+vocabulary, the casing and the recipe. One entry, because safetensors writes several in no fixed
+order, and the bytes must repeat. The n-gram is counted again from the training names when the file
+is read.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +26,13 @@ from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.dataset import PARTS, EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import Recipe
 
 ENTRY = "nomosaurus"
-FORMAT = 3
+FORMAT = 4
 LIST_TENSORS = (
     *(f"train.{part}" for part in PARTS),
     "known_hashes",
@@ -50,6 +53,7 @@ def save_model(path: Path, model: TrainedModel) -> None:
         **asdict(model.vocabulary),
         "recipe": model.recipe.model_dump(),
         "histories": [[asdict(epoch) for epoch in history] for history in model.histories],
+        "casing": asdict(model.casing),
         "ngram_order": model.mixture.ngram.order,
         "ngram_weight": model.mixture.ngram_weight,
     }
@@ -59,13 +63,12 @@ def save_model(path: Path, model: TrainedModel) -> None:
     replace_file(path, lambda beside: beside.write_bytes(encoded))
 
 
-def load_model(path: Path | str) -> TrainedModel:
-    """Read a model file.
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The JSON entry and the tensors of one of our files.
 
     Raises:
-        ModelFileError: If it is missing, cut short, or not a Nomosaurus model.
+        ModelFileError: If it is missing, cut short, or not one of ours.
     """
-    path = Path(path)
     if not path.is_file():
         raise ModelFileError(
             f'{path} not found; run "dvc repro" to train a model, or "dvc checkout" '
@@ -83,8 +86,25 @@ def load_model(path: Path | str) -> TrainedModel:
     if ENTRY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not a Nomosaurus model")
     try:
-        content = json.loads(metadata[ENTRY])
+        return dict(json.loads(metadata[ENTRY])), tensors
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{path} is not a whole Nomosaurus model ({error})") from None
+
+
+def load_model(path: Path | str) -> TrainedModel:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: If it is missing, cut short, or not a Nomosaurus model.
+    """
+    path = Path(path)
+    content, tensors = read_tensors(path)
+    try:
         if content["format"] != FORMAT:
+            if str(content["format"]).startswith("base"):
+                raise ModelFileError(
+                    f"{path} is a base for networks to start from, and not a model of a list"
+                )
             raise ModelFileError(
                 f"{path} has model format {content['format']}, and this version of "
                 f"Nomosaurus reads format {FORMAT}; train it again"
@@ -110,8 +130,11 @@ def load_model(path: Path | str) -> TrainedModel:
         weight = NgramWeight(*content["ngram_weight"])
         shares = category_shares(train, vocabulary.num_categories)
         mixture = Mixture(networks, ngram, weight, shares)
+        casing = Casing(**content["casing"])
         histories = [[Epoch(**epoch) for epoch in history] for history in content["histories"]]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
-    return TrainedModel(mixture, vocabulary, train, known_hashes, recipe, histories, list_bits)
+    return TrainedModel(
+        mixture, vocabulary, train, known_hashes, recipe, histories, list_bits, casing
+    )

@@ -17,7 +17,7 @@ category's one-hot vector, all zeros if it is not known.
 # B batch, T time steps, V vocabulary, C categories, H hidden, G gates of the cell
 # (rnn 1, gru 3, lstm 4), L layers, S parts of the state (1; lstm 2: a and its cell c)
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, assert_never
 
 import torch
@@ -142,6 +142,26 @@ class RecurrentNetwork(nn.Module):
             if self.params.cell == "lstm":
                 for layer in self.layers:
                     layer.b_a.view(4, -1)[1].fill_(1.0)
+
+    def begin_from(self, weights: Mapping[str, Tensor], ids: Sequence[int]) -> None:
+        """Take over the weights of a network of the same form that knows other characters.
+
+        Characters that it lacks, and categories, keep the weights that they have here.
+
+        Args:
+            weights: Its parameters, by name.
+            ids: Of each own id, the id that it has there, or -1; shape (V,).
+        """
+        mine = [i for i, theirs in enumerate(ids) if theirs >= 0]
+        theirs = [ids[i] for i in mine]
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name in ("W_ya", "b_y"):  # a row a character
+                    parameter[mine] = weights[name][theirs]
+                elif name == "layers.0.W_ax":  # a column a character
+                    parameter[:, mine] = weights[name][:, theirs]
+                elif name != "layers.0.W_ac":
+                    parameter.copy_(weights[name])
 
     @property
     def num_parameters(self) -> int:

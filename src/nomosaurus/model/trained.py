@@ -12,6 +12,7 @@ import numpy as np
 from nomosaurus.errors import ListError
 from nomosaurus.model.costs import unknown_event_nats, unknown_nats
 from nomosaurus.model.mixture import Mixture
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.corpus import name_hash, normalise
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary, characters
@@ -98,6 +99,7 @@ class TrainedModel:
     Attributes:
         known_hashes: Sorted keyed hashes of every name of the list; (names,), uint64.
         histories: Of each network, the epochs of its training, in order.
+        casing: How the list writes its words.
     """
 
     mixture: Mixture
@@ -107,6 +109,7 @@ class TrainedModel:
     recipe: Recipe
     histories: list[list[Epoch]]
     list_bits: ListBits
+    casing: Casing
 
     @property
     def best_epochs(self) -> list[Epoch]:
@@ -177,6 +180,10 @@ class TrainedModel:
     def normalise(self, name: str) -> str:
         """The form of a name that this model knows."""
         return normalise(name, lowercase=self.recipe.data.lowercase)
+
+    def written(self, name: str) -> str:
+        """A normalised name as the list would write it."""
+        return self.casing.written(name) if self.recipe.data.lowercase else name
 
     def knows(self, name: str) -> bool:
         """Whether a normalised name is on the list, learnt or held out."""

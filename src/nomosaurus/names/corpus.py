@@ -3,13 +3,14 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from nomosaurus.errors import ListError
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.reading import read_rows
 from nomosaurus.names.vocabulary import Vocabulary, characters
 from nomosaurus.params import DataParams
@@ -27,8 +28,11 @@ class Corpus:
         rows_read: Rows before anything was dropped.
         dropped: Rows dropped, by reason; every reason is a key.
         duplicates: Rows merged into an equal name above them.
+        written: Of each name, how its first row writes it.
         categories: Of each name, that of its first row; empty without data.condition.
         category_conflicts: Rows merged into an equal name of another category.
+        familiar_validation, familiar_test: Held-out names on neither side, since the base that
+            networks start from has learnt them.
     """
 
     train: list[str]
@@ -37,21 +41,51 @@ class Corpus:
     rows_read: int
     dropped: dict[str, int]
     duplicates: int
+    written: dict[str, str]
     categories: dict[str, str]
     category_conflicts: int
+    familiar_validation: list[str] = field(default_factory=list)
+    familiar_test: list[str] = field(default_factory=list)
 
     def names(self) -> list[str]:
-        """All three sides together."""
-        return self.train + self.validation + self.test
+        """All names of the list."""
+        familiar = self.familiar_validation + self.familiar_test
+        return self.train + self.validation + self.test + familiar
+
+    def without_familiar(self, knows: Callable[[Sequence[str]], np.ndarray]) -> "Corpus":
+        """The same, but with no held-out name that a base has learnt.
+
+        `knows` says which of N names these are; shape (N,), bool.
+        """
+        validation, familiar_validation = _parted(self.validation, knows)
+        test, familiar_test = _parted(self.test, knows)
+        return replace(
+            self,
+            validation=validation,
+            test=test,
+            familiar_validation=familiar_validation,
+            familiar_test=familiar_test,
+        )
+
+    def casing(self) -> Casing:
+        """How the training names are written; in lower case if the list is as it is learnt."""
+        if all(name == self.written[name] for name in self.names()):
+            return Casing()
+        return Casing.learn([self.written[name] for name in self.train])
 
     def report(self, vocabulary: Vocabulary) -> dict[str, int | float]:
         """The counts for metrics/prepare.json; characters are grapheme clusters.
 
+        `case_kept` is the share of the names held out that are written as on the list.
         `letters` counts the characters of all kept names. `unknown_validation` and
         `unknown_test` count characters that no training name has; with `_category`, names
         whose category no training name has. `categories` are those of the training names.
+        `familiar` names are held out and left aside, since the base has learnt them.
         """
         lengths = [len(characters(name)) for name in self.names()]
+        casing = self.casing()
+        held_out = self.validation + self.test
+        case_kept = sum(casing.written(name) == self.written[name] for name in held_out)
         known = set(vocabulary.characters)
         known_categories = set(vocabulary.categories)
 
@@ -70,9 +104,12 @@ class Corpus:
             "names_train": len(self.train),
             "names_validation": len(self.validation),
             "names_test": len(self.test),
+            "familiar_validation": len(self.familiar_validation),
+            "familiar_test": len(self.familiar_test),
             "letters": sum(lengths),
             "longest_name": max(lengths),
             "mean_length": round(sum(lengths) / len(lengths), 3),
+            "case_kept": round(case_kept / len(held_out), 4),
             "vocabulary_size": vocabulary.size,
             "unknown_validation": unknown(self.validation),
             "unknown_test": unknown(self.test),
@@ -92,6 +129,7 @@ def build_corpus(params: DataParams) -> Corpus:
     rows = read_rows(Path(params.path), params.column, params.condition)
     dropped: Counter[str] = Counter()
     names: dict[str, str] = {}
+    written: dict[str, str] = {}
     conflicts = 0
     for row in rows:
         name = normalise(row.name, lowercase=params.lowercase)
@@ -101,6 +139,7 @@ def build_corpus(params: DataParams) -> Corpus:
         else:
             category = normalise(row.category, lowercase=False)
             conflicts += names.setdefault(name, category) != category
+            written.setdefault(name, normalise(row.name, lowercase=False))
     duplicates = len(rows) - dropped.total() - len(names)
     if not names:
         raise ListError(
@@ -123,9 +162,20 @@ def build_corpus(params: DataParams) -> Corpus:
         rows_read=len(rows),
         dropped={reason: dropped[reason] for reason in DROP_REASONS},
         duplicates=duplicates,
+        written=written,
         categories=names if params.condition else {},
         category_conflicts=conflicts,
     )
+
+
+def _parted(
+    names: list[str], knows: Callable[[Sequence[str]], np.ndarray]
+) -> tuple[list[str], list[str]]:
+    """Those that a base does not know, and those that it does."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    for name, known in zip(names, knows(names), strict=True):
+        parts[bool(known)].append(name)
+    return parts
 
 
 def normalise(row: str, *, lowercase: bool) -> str:
@@ -163,6 +213,15 @@ def name_hash(name: str, key: str) -> int:
 def name_hashes(names: Iterable[str], key: str) -> np.ndarray:
     """The hashes of many names, sorted; uint64."""
     return np.sort(np.array([name_hash(name, key) for name in names], dtype=np.uint64))
+
+
+def learnt_hashes(names: Iterable[str]) -> np.ndarray:
+    """What a base keeps of the names that it has learnt, case aside; shape (N,), uint32.
+
+    One in 30,000 names of a list has the hash of one of 140,000 others.
+    """
+    folded = (normalise(name, lowercase=True) for name in names)
+    return np.array([name_hash(name, "base") >> 32 for name in folded], dtype=np.uint32)
 
 
 def side_of(name: str, params: DataParams) -> str:

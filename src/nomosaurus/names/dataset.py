@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, replace_folder, write_text
+from nomosaurus.files import read_json, replace_folder, write_json, write_text
+from nomosaurus.names.casing import Casing
 from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary
 
 
@@ -181,25 +182,41 @@ def batches_by_length(
 
 
 class Split(NamedTuple):
-    """The encoded names of each side, and the vocabulary of those to learn."""
+    """The encoded names of each side, and the vocabulary of those to learn.
+
+    The familiar ones are the test names that a base had learnt, which are on no side.
+    """
 
     vocabulary: Vocabulary
     train: EncodedNames
     validation: EncodedNames
     test: EncodedNames
+    familiar: EncodedNames
 
     @classmethod
     def encode(
         cls, sides: Sequence[Sequence[str]], categories: Mapping[str, str] | None = None
     ) -> "Split":
-        """Encode the names of train, validation and test."""
+        """Encode the names of train, validation and test, and the familiar ones."""
         vocabulary = Vocabulary.from_names(sides[0], categories)
         encoded = (EncodedNames.from_names(side, vocabulary, categories) for side in sides)
         return cls(vocabulary, *encoded)
 
 
-def save_prepared(folder: Path, split: Split, known_hashes: np.ndarray) -> None:
+SIDES = ("train", "validation", "test", "familiar")
+
+
+def save_prepared(
+    folder: Path,
+    split: Split,
+    known_hashes: np.ndarray,
+    casing: Casing,
+    *,
+    tries_base: bool = False,
+) -> None:
     """Write the prepared data as one folder, in the place of an earlier one.
+
+    Whether training tries the base was decided here, since the held-out names follow from it.
 
     The keyed hashes of all names, sorted, tell a new name from a listed one without showing what
     the held-out sides hold; shape (names,), uint64.
@@ -208,8 +225,10 @@ def save_prepared(folder: Path, split: Split, known_hashes: np.ndarray) -> None:
     def write(beside: Path) -> None:
         text = json.dumps(asdict(split.vocabulary), ensure_ascii=False, indent=1)
         write_text(beside / "vocabulary.json", text + "\n")
+        write_json(beside / "start.json", {"tries_base": tries_base})
+        write_json(beside / "casing.json", asdict(casing))
         np.save(beside / "known_hashes.npy", known_hashes)
-        for side in ("train", "validation", "test"):
+        for side in SIDES:
             names: EncodedNames = getattr(split, side)
             (beside / side).mkdir()
             for part in PARTS:
@@ -236,6 +255,32 @@ def load_vocabulary(folder: Path) -> Vocabulary:
         raise ArtifactError(
             f'{path} is not a vocabulary; run "dvc repro --force prepare"'
         ) from None
+
+
+def load_casing(folder: Path) -> Casing:
+    """How the training names are written.
+
+    Raises:
+        ArtifactError: If the file that says so is missing or damaged.
+    """
+    path = folder / "casing.json"
+    try:
+        return Casing(**read_json(path, made_by="prepare"))
+    except TypeError:
+        raise ArtifactError(f'{path} is damaged; run "dvc repro --force prepare"') from None
+
+
+def load_tries_base(folder: Path) -> bool:
+    """Whether training is to try the base.
+
+    Raises:
+        ArtifactError: If the file that says so is missing or damaged.
+    """
+    path = folder / "start.json"
+    tries = read_json(path, made_by="prepare").get("tries_base")
+    if not isinstance(tries, bool):
+        raise ArtifactError(f'{path} does not say so; run "dvc repro --force prepare"')
+    return tries
 
 
 def load_split(folder: Path, side: str) -> EncodedNames:

@@ -171,11 +171,13 @@ GROUPS = {
         "network_gain_nats": _difference(_GAIN),
         "memory_gain_nats": _difference(_MEMORY),
         "condition_gain_nats": _difference(_CONDITION),
+        "perplexity_with_familiar": Telling(_TWO, _nothing),
         "calibration_error": Telling(_percent, _times_chance, "by chance alone"),
     },
     "What it writes": {
         "novelty": Telling(_percent, _of_100),
         "novelty_at_10k": Telling(_percent, _of_100),
+        "familiar_at_10k": Telling(_percent, _of_100),
         "uniqueness_at_1k": Telling(_percent, partial(_repeats, 1_000)),
         "uniqueness_at_10k": Telling(_percent, partial(_repeats, 10_000)),
         "validity": Telling(_percent, partial(_of_10_000, "are valid")),

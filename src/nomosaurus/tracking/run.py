@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,14 @@ class ModelRun(Watcher):
         stage: str,
         key: str,
         name: str,
-        recipe: Recipe,
+        recipes: Sequence[Recipe],
         origin: Origin,
         stages: Mapping[str, Any],
     ) -> None:
         """Begin a journal with tags, params, the data with its hashes, and its lineage.
 
+        Of several recipes one is chosen later; the params are those in which all agree, and
+        `log_recipe` adds the rest.
         `key` finds the run again while it holds no model; `stages` are those of dvc.lock.
         """
         self._journal = Journal.start(main_checkout() / JOURNALS)
@@ -87,7 +89,11 @@ class ModelRun(Watcher):
             inputs=_datasets(stages),
             **({"time": origin.milliseconds} if origin.milliseconds else {}),
         )
-        self._journal.add("params", values=flat(recipe.model_dump()))
+        first, *others = [flat(recipe.model_dump()) for recipe in recipes]
+        agreed = {
+            key: value for key, value in first.items() if all(o[key] == value for o in others)
+        }
+        self._journal.add("params", values=agreed)
         account = origin.as_dict() | {"stages": stages}
         text = json.dumps(account, indent=2, ensure_ascii=False, default=str)
         self._log_text(text, f"{stage}.json", "lineage")
@@ -114,6 +120,10 @@ class ModelRun(Watcher):
                 "curve/validation_nats": epoch.validation_nats,
             }
             self._journal.add("metrics", values=losses, step=epoch.number)
+
+    def log_recipe(self, recipe: Recipe) -> None:
+        """The params that the model follows from, once they are chosen."""
+        self._journal.add("params", values=flat(recipe.model_dump()))
 
     def log_params(self, section: str, values: Mapping[str, Any]) -> None:
         """A section of params.yaml, as section.key.
@@ -164,6 +174,10 @@ class ModelRun(Watcher):
         kept = self._journal.keep(path, "model")
         self._journal.add("model", path=kept, sha256=file_sha256(path), md5=file_md5(path))
 
+    def log_base(self, md5: str) -> None:
+        """The base that its networks started from; a model's run has this as its `model_md5`."""
+        self._journal.add("tags", values={"base_md5": md5})
+
     def log_usage(self) -> None:
         """What this process and those it started use of the machine now."""
         self._journal.add("metrics", values=usage(), step=int(time.time()))
@@ -205,35 +219,38 @@ class ModelRun(Watcher):
         self._next_send = now + max(SECONDS_BETWEEN_SENDS, took / MOST_TIME_SENDING)
 
 
-def training_run(recipe: Recipe, fingerprint: str) -> AbstractContextManager[ModelRun]:
+def training_run(recipes: Sequence[Recipe], fingerprint: str) -> AbstractContextManager[ModelRun]:
     """The run of a model about to be trained: a new one, or that of an unfinished training run.
 
+    `recipes` are those that training chooses from; the first gives the run its name.
     The fingerprint, of all that the training follows from, finds the unfinished one.
     """
-    return _live("train", recipe, fingerprint)
+    return _live("train", recipes, fingerprint)
 
 
 @contextmanager
 def crossvalidation_run(
-    recipe: Recipe, params: CrossvalidateParams, fingerprint: str
+    recipes: Sequence[Recipe], params: CrossvalidateParams, fingerprint: str
 ) -> Iterator[ModelRun]:
     """The run of a cross-validation, in its own experiment; the same one when it runs again."""
-    with _live("crossvalidate", recipe, fingerprint, f"{params.folds}-fold-") as run:
+    with _live("crossvalidate", recipes, fingerprint, f"{params.folds}-fold-") as run:
         run.log_params("crossvalidate", params.model_dump())
         yield run
 
 
 @contextmanager
-def _live(stage: str, recipe: Recipe, fingerprint: str, prefix: str = "") -> Iterator[ModelRun]:
+def _live(
+    stage: str, recipes: Sequence[Recipe], fingerprint: str, prefix: str = ""
+) -> Iterator[ModelRun]:
     """A run that is sent while the block lasts, and ended with it."""
     origin = Origin.of_checkout()
     # On another machine the same training is another run.
     place = f"{fingerprint} {platform.node()} {main_checkout()}"
     key = hashlib.sha256(place.encode()).hexdigest()[:16]
-    name = prefix + _name(recipe, origin.experiment or fingerprint[:4])
+    name = prefix + _name(recipes[0], origin.experiment or fingerprint[:4])
     # What later stages are locked to is of an earlier model.
     stages = {at: locked for at, locked in locked_stages().items() if at == "prepare"}
-    run = ModelRun(stage, key, name, recipe, origin, stages)
+    run = ModelRun(stage, key, name, recipes, origin, stages)
     status = "FAILED"
     try:
         yield run
@@ -260,9 +277,12 @@ def log_outputs(folder: Path, origin: Origin) -> bool:
     sha256, md5 = file_sha256(path), file_md5(path)
     stages = locked_stages(folder=folder)
     name = _name(model.recipe, origin.experiment or sha256[:4])
-    run = ModelRun("track", sha256[:16], name, model.recipe, origin, stages)
+    run = ModelRun("track", sha256[:16], name, [model.recipe], origin, stages)
     run.on_resume(0, model.histories[0])
     run.log_model(path)
+    if model.recipe.train.start == "base":
+        deps = hashes(stages.get("train", {}).get("deps", []))
+        run.log_base(deps.get(model.recipe.train.start_from, ""))
     for stage, locked in stages.items():
         outs = hashes(locked.get("outs", []))
         if (hashes(locked.get("deps", [])) | outs).get(MODEL_FILE) != md5:
@@ -300,6 +320,7 @@ def _datasets(stages: Mapping[str, Any]) -> list[list[str]]:
         for context, key in (("list", "deps"), ("prepared", "outs"))
         for path, md5 in hashes(stage.get(key, [])).items()
         if not path.startswith(("pipeline/", "src/", "metrics/"))
+        and not path.endswith(".safetensors")  # the base is no list
     ]
 
 

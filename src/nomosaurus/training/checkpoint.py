@@ -147,6 +147,10 @@ def _data_hash(tasks: Sequence[Task]) -> str:
             for array in (names.ids, names.offsets, names.categories):
                 digest.update(f"{array.dtype} {array.shape} ".encode())
                 digest.update(np.ascontiguousarray(array).data)
+        if task.start:
+            digest.update(f"{list(task.start.ids)}".encode())
+            for weight in task.start.weights.values():
+                digest.update(weight.numpy().data)
     return digest.hexdigest()
 
 

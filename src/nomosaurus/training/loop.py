@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nomosaurus.errors import TrainingError
+from nomosaurus.model.base import Start
 from nomosaurus.model.likelihood import mean_nats
 from nomosaurus.model.network import RecurrentNetwork, masked_cross_entropy
 from nomosaurus.model.trained import Epoch, best_epoch
@@ -28,6 +29,7 @@ class Task:
         num_categories: C; 0 if the names have none.
         device: Where to compute; random draws are made on the CPU all the same.
         seed: Start of every random draw: weights, order of batches, dropout.
+        start: What the weights begin from; None for random draws alone.
     """
 
     train: EncodedNames
@@ -38,6 +40,7 @@ class Task:
     train_params: TrainRecipe
     device: torch.device
     seed: int
+    start: Start | None = None
 
     def network(self) -> RecurrentNetwork:
         """A network of this form, before it has weights."""
@@ -122,6 +125,8 @@ class _State:
         self.generator = torch.Generator().manual_seed(task.seed)
         self.network = task.network()
         self.network.initialise(self.generator)
+        if task.start:
+            self.network.begin_from(*task.start)
         self.network.to(task.device)
         self.averaged = _Averaged(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(params.average_decay)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nomosaurus.errors import TrainingError
+from nomosaurus.model.base import Base
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.mixture import NETWORKS_ALONE, NGRAM_ALONE, Mixture, target_log_probs
 from nomosaurus.model.trained import Epoch
@@ -53,8 +54,13 @@ def member_tasks(
     vocabulary: Vocabulary,
     recipe: Recipe,
     device: torch.device,
+    base: Base | None = None,
 ) -> list[Task]:
-    """A task for each of the `model.members` networks; they differ in their seeds."""
+    """A task for each of the `model.members` networks; they differ in their seeds.
+
+    Where the recipe says so, they start from the base's networks.
+    """
+    starts_from = base if recipe.train.start == "base" else None
     return [
         Task(
             train,
@@ -65,6 +71,7 @@ def member_tasks(
             recipe.train,
             device,
             member_seed(recipe.seed, member),
+            starts_from.start(vocabulary, member) if starts_from else None,
         )
         for member in range(recipe.model.members)
     ]

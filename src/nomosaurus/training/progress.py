@@ -15,16 +15,28 @@ from rich.progress import (
 )
 
 from nomosaurus.model.trained import Epoch
+from nomosaurus.params import Recipe
 from nomosaurus.training.loop import Watcher
 
 SECONDS_BETWEEN_LINES = 5  # without a terminal
 
 
-def say_settled(settled: Mapping[str, int | float], num_names: int) -> None:
+def say_settled(settled: Mapping[str, int | float | str], num_names: int) -> None:
     """Print the value chosen for each `auto` in params.yaml."""
     if settled:
         chosen = ", ".join(f"{key} {value}" for key, value in settled.items())
         print(f"auto, for {num_names:,} names to learn: {chosen}", file=sys.stderr)
+
+
+def say_start(chosen: Recipe, nats_by_start: Mapping[str, float]) -> None:
+    """Print which way to start was better on the validation names, if several were tried."""
+    if len(nats_by_start) > 1:
+        losses = ", ".join(f"{start} {nats:.3f}" for start, nats in nats_by_start.items())
+        print(
+            f"train.start: {chosen.train.start} is kept; on the validation names, in nats per "
+            f"character: {losses}",
+            file=sys.stderr,
+        )
 
 
 class TrainingProgress(Watcher):
