@@ -92,6 +92,16 @@ def test_choice_lists_what_there_is(tmp_path):
     assert "train.device must be 'auto', 'cpu', 'cuda' or 'mps', got 'tpu'" in message
 
 
+def test_an_encoding_must_be_known(tmp_path):
+    message = written(tmp_path, lambda text: text.replace("encoding: auto", "encoding: utf-9"))
+    assert "data.encoding must be auto, or an encoding such as cp1252, got 'utf-9'" in message
+    for no_text in ("rot13", "base64"):
+        message = written(
+            tmp_path, lambda text, no=no_text: text.replace("encoding: auto", f"encoding: {no}")
+        )
+        assert "data.encoding must be auto" in message
+
+
 def test_key_given_twice_is_refused(tmp_path):
     message = written(tmp_path, lambda text: text + "\nseed: 2\n")
     assert "line" in message

@@ -5,13 +5,20 @@ params.yaml has no defaults: it alone describes a run. The defaults of `SampleSe
 requests made without it.
 """
 
+import codecs
 import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -45,11 +52,25 @@ class DataParams(Section):
     path: str = Field(min_length=1)
     column: str = Field(min_length=1)
     condition: str
+    encoding: str
     lowercase: bool
     max_length: int = Field(ge=1, le=1000)
     validation_share: Share
     test_share: Share
     split_key: str = Field(min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def encoding_is_known(self) -> Self:
+        """Python must know the encoding, as one of text."""
+        try:
+            known = self.encoding == "auto" or codecs.lookup(self.encoding)._is_text_encoding
+        except LookupError:
+            known = False
+        if not known:
+            raise ValueError(
+                f"encoding must be auto, or an encoding such as cp1252, got {self.encoding!r}"
+            )
+        return self
 
 
 class ModelParams(Section):

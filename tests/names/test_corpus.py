@@ -234,7 +234,18 @@ def test_a_byte_order_mark_does_not_shift_the_line_of_an_error():
         ("list.csv", b"town\nAna\n", "has no column 'name'; it has 'town'; set data.column"),
         ("list.txt", b"Ana\n", "1 different names split into"),
         ("list.txt", b"Ana\nM\xfcller\n", "line 2: not UTF-8 (byte 0xfc); save it"),
-        ("list.csv", b"name\nAna,1\n", "not a well-formed CSV"),
+        ("list.csv", b"name\nAna,1\n", "line 2: 2 fields, and the first line, which names the"),
+        ("list.csv", b"My towns\nname,x\nAna,1\n", "line 2: 2 fields, and the first line"),
+        ("list.csv", b'name\n"a, b"\n\nAna,1\n', "line 4: 2 fields"),
+        ("list.csv", b"Ana\nBea\n", "put a line with the columns' names above it"),
+        ("list.txt", b"Ana\n# More\nBea\n", "line 2: '# More' looks like a heading"),
+        ("list.txt", b"1. Ana\n2. Bea\n", "line 1: '1. Ana' looks like a numbered item"),
+        ("list.txt", b"\n- Ana\n- Bea\n", "line 2: '- Ana' looks like a bulleted item"),
+        ("list.txt", b'"Ana",\n"Bea"\n', "looks like a quoted name"),
+        ("list.txt", b'[\n"Ana",\n"Bea"\n]\n', "line 1: '[' looks like JSON"),
+        ("list.txt", b'["Ana", "Bea"]\n', "looks like JSON"),
+        ("list.txt", b"anna,F,2604\nemma,F,2003\n", "line 1: 'anna,F,2604' looks like a row of a"),
+        ("list.txt", b"Ana\tF\nBea\tF\n", "looks like a row of a table"),
         ("list.csv", b'name\n"Ana\n', "not a well-formed CSV"),
         ("list.parquet", b"PAR1", "not a readable Parquet file"),
         ("list.xlsx", b"x", "not a known format"),
@@ -248,6 +259,58 @@ def test_bad_list_gets_one_clear_line(tmp_path, file, content, message):
     assert message in str(caught.value)
     assert file in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["'Nduja", "1860 Munich", "St. Mary", "Smith, John", "1. FC Köln", "-es", "A-B", '"Q"']
+)
+def test_a_name_that_only_looks_odd_is_learnt(tmp_path, line):
+    (tmp_path / "list.txt").write_text(f"Ana\nBea\n{line}\nCora\n", "utf-8")
+    assert names_in(tmp_path / "list.txt") == ["Ana", "Bea", line, "Cora"]
+
+
+def test_what_lies_beside_lists_is_left_out_and_said(tmp_path, capsys):
+    (tmp_path / "towns.txt").write_text("Ana\n")
+    (tmp_path / "README.txt").write_text("What this is\n")
+    assert names_in(tmp_path) == ["Ana"]
+    assert "README.txt is left out" in capsys.readouterr().err
+
+
+def test_a_spreadsheets_line_about_the_separator_is_no_header(tmp_path):
+    (tmp_path / "list.csv").write_text("sep=;\nname;x\nAna;1\n")
+    assert names_in(tmp_path / "list.csv") == ["Ana"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("auto", "utf-8"), ("auto", "utf-8-sig"), ("auto", "utf-16"), ("cp1252", "cp1252")],
+)
+def test_a_list_is_read_in_its_encoding(tmp_path, encoding, written):
+    for name in ("list.txt", "list.csv"):
+        path = tmp_path / name
+        path.write_bytes("name\r\nMüller\r\n".encode(written))
+        rows = [row.name for row in read_rows(path, "name", encoding=encoding)]
+        assert rows[-1] == "Müller"
+
+
+def test_another_encoding_is_one_line(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"M\xfcller\n")
+    with pytest.raises(ListError, match=r"set data\.encoding to what it is, such as cp1252"):
+        read_rows(tmp_path / "list.txt", "name")
+    with pytest.raises(ListError, match=r"list\.txt: not ascii"):
+        read_rows(tmp_path / "list.txt", "name", encoding="ascii")
+
+
+def test_invisible_marks_are_taken_out_and_counted(tmp_path):
+    (tmp_path / "list.txt").write_text(
+        "\n".join(["an\u200ba", "ana", "be\u00ada", "न\u200dन", *map(str, range(100, 200))]),
+        "utf-8",
+    )
+    corpus = build_corpus(params_with(data={"path": str(tmp_path / "list.txt")}).data)
+    assert {"ana", "bea", "न\u200dन"} <= set(corpus.names())
+    assert corpus.invisible == 2
+    assert corpus.duplicates == 1
+    assert corpus.report(Vocabulary.from_names(corpus.train))["invisible_removed"] == 2
 
 
 def test_missing_list_names_the_param():

@@ -16,6 +16,9 @@ from nomosaurus.names.vocabulary import Vocabulary, characters
 from nomosaurus.params import DataParams
 
 SPLITS = ("train", "validation", "test")
+INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200e\u200f\u00ad\u2060"))
+"""Marks that nobody sees: byte-order mark, zero-width space, directions, soft hyphen, word joiner.
+Joiners that scripts need stay: U+200C and U+200D."""
 DROP_REASONS = ("empty", "too_long", "control_character")
 
 
@@ -28,6 +31,7 @@ class Corpus:
         rows_read: Rows before anything was dropped.
         dropped: Rows dropped, by reason; every reason is a key.
         duplicates: Rows merged into an equal name above them.
+        invisible: Rows that held invisible marks, which are taken out.
         written: Of each name, how its first row writes it.
         categories: Of each name, that of its first row; empty without data.condition.
         category_conflicts: Rows merged into an equal name of another category.
@@ -41,6 +45,7 @@ class Corpus:
     rows_read: int
     dropped: dict[str, int]
     duplicates: int
+    invisible: int
     written: dict[str, str]
     categories: dict[str, str]
     category_conflicts: int
@@ -100,6 +105,7 @@ class Corpus:
             "rows_read": self.rows_read,
             "names_kept": len(lengths),
             "duplicates_merged": self.duplicates,
+            "invisible_removed": self.invisible,
             **{f"dropped_{reason}": count for reason, count in self.dropped.items()},
             "names_train": len(self.train),
             "names_validation": len(self.validation),
@@ -126,7 +132,7 @@ def build_corpus(params: DataParams) -> Corpus:
     Raises:
         ListError: If the list cannot be read, or is too small to split.
     """
-    rows = read_rows(Path(params.path), params.column, params.condition)
+    rows = read_rows(Path(params.path), params.column, params.condition, params.encoding)
     dropped: Counter[str] = Counter()
     names: dict[str, str] = {}
     written: dict[str, str] = {}
@@ -162,6 +168,7 @@ def build_corpus(params: DataParams) -> Corpus:
         rows_read=len(rows),
         dropped={reason: dropped[reason] for reason in DROP_REASONS},
         duplicates=duplicates,
+        invisible=sum(not INVISIBLE.keys().isdisjoint(map(ord, row.name)) for row in rows),
         written=written,
         categories=names if params.condition else {},
         category_conflicts=conflicts,
@@ -179,12 +186,12 @@ def _parted(
 
 
 def normalise(row: str, *, lowercase: bool) -> str:
-    """Unicode NFC, trimmed, inner white space folded to one space, lower-cased if asked.
+    """Unicode NFC without invisible marks, trimmed, white space folded, lower-cased if asked.
 
     >>> normalise("  Nueva   York ", lowercase=True)
     'nueva york'
     """
-    name = " ".join(row.split())
+    name = " ".join(row.translate(INVISIBLE).split())
     if lowercase:
         name = name.lower()
     return unicodedata.normalize("NFC", name)

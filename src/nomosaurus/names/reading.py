@@ -1,10 +1,16 @@
-"""Files of names: CSV, TSV, Parquet and plain text, one file or a folder of them."""
+"""Files of names: CSV, TSV, Parquet and plain text, one file or a folder of them.
+
+What is in a file but is no name, such as a heading or a bullet, is refused with its line: a network
+would learn it.
+"""
 
 import codecs
 import csv
 import io
+import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -13,6 +19,25 @@ import pandas as pd
 from nomosaurus.errors import ListError
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
+NO_LISTS = ("readme", "license", "licence", "notice")
+"""Names, without their endings, of files that may lie beside lists."""
+AUTO = "auto"
+"""UTF-8, or UTF-16 if the file begins with its mark."""
+
+ODD_LINES = {
+    "a heading": (re.compile(r"\s*#"), 0.0, "remove it"),
+    "JSON": (re.compile(r"\s*[\[{]|\s*[\]}],?\s*$"), 0.0, "write a name a line"),
+    "a numbered item": (re.compile(r"\s*\d+[.)]\s+\S"), 0.5, "remove the numbers"),
+    "a bulleted item": (re.compile(r"\s*[-*•–]\s+\S"), 0.5, "remove the bullets"),
+    "a quoted name": (re.compile(r'\s*"[^"]*",?\s*$'), 0.5, "remove the quotes"),
+    "a row of a table": (
+        re.compile(r"[^,;\t]*[,;\t]"),
+        0.5,
+        "put the columns' names above, save it as CSV and set data.column",
+    ),
+}
+"""What a line of a TXT may look like other than a name, the least share of the lines at which it is
+refused, and what to do."""
 
 
 class Row(NamedTuple):
@@ -22,30 +47,36 @@ class Row(NamedTuple):
     category: str
 
 
-def read_rows(path: Path, column: str, condition: str = "") -> list[Row]:
+def read_rows(path: Path, column: str, condition: str = "", encoding: str = AUTO) -> list[Row]:
     """The raw rows of a list: one file, or a folder of files of the known formats.
 
     Args:
         path: CSV, TSV or Parquet, or TXT with a name a line.
         column: The column with the names; not used for TXT.
         condition: The column with the categories; empty for none.
+        encoding: Of CSV, TSV and TXT, as Python knows it, or `AUTO`.
 
     Raises:
-        ListError: If a file is missing, of another format, not UTF-8, malformed, or lacks a column.
+        ListError: If a file is missing, of another format or encoding, malformed, lacks a column,
+            or has lines that look like no names.
     """
     if not path.exists():
         raise ListError(f"{path} not found; data.path in params.yaml names the list")
     if not path.is_dir():
-        return _read_file(path, column, condition)
+        return _read_file(path, column, condition, encoding)
     files = sorted(
         file for file in path.iterdir() if file.suffix.lower() in FORMATS and file.is_file()
     )
+    beside = [file for file in files if file.stem.lower() in NO_LISTS]
+    for file in beside:
+        print(f"{file} is left out: by its name it is no list", file=sys.stderr)
+    files = [file for file in files if file not in beside]
     if not files:
         raise ListError(f"{path} holds no list; a list ends in {', '.join(FORMATS)}")
-    return [row for file in files for row in _read_file(file, column, condition)]
+    return [row for file in files for row in _read_file(file, column, condition, encoding)]
 
 
-def _read_file(path: Path, column: str, condition: str) -> list[Row]:
+def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
@@ -62,16 +93,19 @@ def _read_file(path: Path, column: str, condition: str) -> list[Row]:
                 f"{path} has no columns, and so no column {condition!r}; save the list as CSV, or "
                 "set data.condition to ''"
             )
-        with path.open("rb") as stream:
-            return [Row(line, "") for line in read_lines(stream, str(path))]
-    text = decode(path.read_bytes(), str(path))
+        text = decode(path.read_bytes(), str(path), encoding=encoding)
+        lines = text.removesuffix("\n").split("\n") if text else []
+        _refuse_odd_lines(lines, path)
+        return [Row(line, "") for line in lines]
+    text = decode(path.read_bytes(), str(path), encoding=encoding)
+    separator, text = _separator(text, suffix)
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 io.StringIO(text),
-                sep=_separator(text, suffix),
+                sep=separator,
                 dtype=str,
                 index_col=False,
                 keep_default_na=False,  # "NA", "None" and "Null" are names
@@ -82,17 +116,64 @@ def _read_file(path: Path, column: str, condition: str) -> list[Row]:
     except pd.errors.EmptyDataError:
         raise ListError(f"{path} is empty; the first line must name the columns") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        _refuse_long_rows(text, path, separator)
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
     return _rows(table, path, column, condition)
 
 
-def _separator(text: str, suffix: str) -> str:
-    """Tab in TSV; comma in CSV, or the semicolon that spreadsheets write in much of Europe."""
+def _refuse_odd_lines(lines: Sequence[str], path: Path) -> None:
+    """Refuse a TXT whose lines are no names.
+
+    Raises:
+        ListError: Naming the first line, what it looks like, and what to do.
+    """
+    filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    for what, (pattern, least, remedy) in ODD_LINES.items():
+        found = [(number, line) for number, line in filled if pattern.match(line)]
+        if found and len(found) >= least * len(filled):
+            number, line = found[0]
+            shown = line.strip() if len(line) <= 60 else f"{line.strip()[:60]}…"
+            raise ListError(
+                f"{path}, line {number}: {shown!r} looks like {what} and not like a name; "
+                f"{remedy} (if it is a name, save the list as CSV)"
+            )
+
+
+def _refuse_long_rows(text: str, path: Path, separator: str) -> None:
+    """Say which row has more fields than the line with the columns' names.
+
+    Raises:
+        ListError: If there is one.
+    """
+    reader = csv.reader(io.StringIO(text), csv.excel, delimiter=separator)
+    if separator == "\t":
+        reader = csv.reader(io.StringIO(text), delimiter=separator, quoting=csv.QUOTE_NONE)
+    try:
+        header = next((len(row) for row in reader if row), 0)
+        for row in reader:
+            if len(row) > header:
+                raise ListError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields, and the first line, which "
+                    f"names the columns, has {header}; quote a name that holds {separator!r}, or "
+                    "remove what stands above the columns' names"
+                )
+    except csv.Error:
+        return
+
+
+def _separator(text: str, suffix: str) -> tuple[str, str]:
+    """How fields are separated, and the text without a line that only says so.
+
+    Tab in TSV; in CSV what such a line says (`sep=;`, as spreadsheets write it), else the comma, or
+    the semicolon that spreadsheets write in much of Europe.
+    """
     if suffix == ".tsv":
-        return "\t"
-    header = text.partition("\n")[0]
-    return ";" if ";" in header and "," not in header else ","
+        return "\t", text
+    header, _, rest = text.partition("\n")
+    if said := re.fullmatch(r"sep=(.)", header.strip(" "), re.IGNORECASE):
+        return said[1], rest
+    return ";" if ";" in header and "," not in header else ",", text
 
 
 def _rows(table: pd.DataFrame, path: Path, column: str, condition: str) -> list[Row]:
@@ -106,7 +187,8 @@ def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[st
     if column not in table.columns:
         raise ListError(
             f"{path} has no column {column!r}; it has "
-            f"{', '.join(repr(str(name)) for name in table.columns)}; set {param}"
+            f"{', '.join(repr(str(name)) for name in table.columns)}; set {param}, or, if its "
+            "first line is a name, put a line with the columns' names above it"
         )
     if path.suffix.lower() == ".parquet" and pd.api.types.infer_dtype(
         table[column].astype(object), skipna=True
@@ -126,14 +208,23 @@ def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
         yield from decode(content, source, number).removesuffix("\n").split("\n")
 
 
-def decode(content: bytes, source: str, first_line: int = 1) -> str:
-    """UTF-8 text from `source`, with LF line ends and without a byte-order mark.
+def decode(content: bytes, source: str, first_line: int = 1, encoding: str = "utf-8") -> str:
+    """Text from `source`, with LF line ends and without a byte-order mark.
 
-    `content` begins with line `first_line`.
+    `content` begins with line `first_line`; `encoding` is one that Python knows, or `AUTO`.
 
     Raises:
-        ListError: At the first byte that is not UTF-8.
+        ListError: If it is not of this encoding.
     """
+    if encoding == AUTO:
+        is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if is_utf_16 else "utf-8"
+    if codecs.lookup(encoding).name != "utf-8":
+        try:
+            text = content.decode(encoding).removeprefix("\ufeff")
+        except UnicodeError as error:
+            raise ListError(f"{source}: not {encoding} ({error}); set data.encoding") from None
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     if first_line == 1:
         content = content.removeprefix(codecs.BOM_UTF8)
     try:
@@ -142,7 +233,7 @@ def decode(content: bytes, source: str, first_line: int = 1) -> str:
         line = first_line + content.count(b"\n", 0, error.start)
         raise ListError(
             f"{source}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
-            "save it as UTF-8"
+            "save it as UTF-8, or, for a list, set data.encoding to what it is, such as cp1252"
         ) from None
 
 
