@@ -178,7 +178,15 @@ class SampleSettings(Section):
         "name with rex in it.",
     )
     min_distance: int = Field(
-        default=0, ge=0, description="Fewest edits between a name and any learnt name."
+        default=0,
+        ge=0,
+        description="Fewest edits between a name and any that was learnt or is to be avoided.",
+    )
+    max_bits: float = Field(
+        default=0.0,
+        ge=0,
+        description="Most bits a character, the model's own measure: with fewer, a name reads more "
+        "like the list; 0 for any.",
     )
     new: bool = Field(default=True, description="Leave out names that are on the list.")
     unique: bool = Field(default=True, description="Never write the same name twice.")

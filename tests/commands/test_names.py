@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from conftest import CATEGORIES, make_model
+from conftest import CATEGORIES, NAMES, make_model
 from invoked import invoke
 from rich.console import Console
 
@@ -55,7 +55,29 @@ def test_csv_has_a_header_and_the_same_values(run):
     _, table, _ = run("generate", "-n", 5, "--csv")
     rows = list(csv.DictReader(io.StringIO(table)))
     for row, name in zip(rows, objects(objects_text), strict=True):
+        assert row.pop("nearest") in NAMES
+        assert int(row.pop("distance")) > 0
         assert row == {key: str(value) for key, value in name.items()}
+
+
+def test_sorted_names_are_the_same_names_the_most_natural_first(run):
+    _, plain, _ = run("generate", "-n", 30, "--json")
+    _, ordered, _ = run("generate", "-n", 30, "--json", "--sort")
+    found = list(objects(ordered))
+    assert found != list(objects(plain))
+    assert found == sorted(objects(plain), key=lambda name: name["bits_per_char"])
+
+
+def test_what_was_found_of_an_impossible_request_is_sorted_too(run, tmp_path):
+    from conftest import with_fixed_logits
+
+    only = with_fixed_logits(make_model(["a", "aa"]), [0.0, 1.0])
+    save_model(tmp_path / "models" / "model.safetensors", only)
+    code, out, _ = run("generate", "-n", 50, "--no-new", "--sort", "--json")
+    assert code == 1
+    bits = [name["bits_per_char"] for name in objects(out)]
+    assert len(bits) == 12
+    assert bits == sorted(bits)
 
 
 def test_generate_keeps_to_the_request_and_says_what_it_left_out(run, tmp_path):

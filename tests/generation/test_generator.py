@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import make_model, with_fixed_logits
+from rapidfuzz.distance import DamerauLevenshtein
 
 from nomosaurus.errors import ListError, SamplingError
 from nomosaurus.generation.generator import NameGenerator
@@ -127,6 +128,25 @@ def test_a_distance_of_one_leaves_out_the_learnt_names_themselves():
     assert not {"ab", "ba"} & names
     assert {"aa", "bb", "a"} <= names
     assert tally.left_out["too_near"] > 0
+
+
+def test_names_keep_their_distance_from_those_to_avoid_too(model):
+    free = [name.name for name in NameGenerator(model).generate(40, Request(min_distance=2))]
+    request = Request(min_distance=2, avoid=[free[0].upper(), free[7], "*zz*"])
+    names = [name.name for name in NameGenerator(model).generate(40, request)]
+    for avoided in (free[0], free[7]):
+        assert min(DamerauLevenshtein.distance(avoided, name) for name in names) >= 2
+
+
+def test_no_name_costs_more_bits_than_asked(model):
+    free = NameGenerator(model).generate(200)
+    limit = sorted(name.bits_per_char for name in free)[100]
+    tally = Tally()
+    names = list(NameGenerator(model).stream(50, Request(max_bits=limit), tally))
+    assert max(name.bits_per_char for name in names) <= limit
+    assert tally.left_out["unnatural"] > 0
+    wanted = [name for name in free if name.bits_per_char <= limit]
+    assert names == wanted[:50]
 
 
 def test_lengths_that_no_name_has_are_refused(model):

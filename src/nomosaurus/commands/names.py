@@ -86,7 +86,18 @@ def generate(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many names.")] = 10,
     as_json: JsonOption = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="CSV with a header, the columns as with --json.")
+        bool,
+        typer.Option(
+            "--csv",
+            help="CSV with a header: the columns as with --json, and the nearest learnt name with "
+            "its distance in edits.",
+        ),
+    ] = False,
+    by_bits: Annotated[
+        bool,
+        typer.Option(
+            "--sort", help="Once all are drawn, those first that read most like the list."
+        ),
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
     **settings: Any,
@@ -114,11 +125,19 @@ def generate(
     request = Request(**settings | {"avoid": tuple(_lines(avoid)) if avoid else ()})
     generator = NameGenerator(_load(model))
     tally = Tally()
-    write = _writer("json" if as_json else "csv" if as_csv else "text")
-    with shown.names_progress(count) as progress:
-        for name in generator.stream(count, request, tally):
+    write = _writer("json" if as_json else "csv" if as_csv else "text", generator.model)
+    drawn: list[ScoredName] = []
+    try:
+        with shown.names_progress(count) as progress:
+            for name in generator.stream(count, request, tally):
+                if by_bits:
+                    drawn.append(name)
+                else:
+                    write(name)
+                progress(tally.kept)
+    finally:
+        for name in sorted(drawn, key=lambda name: name.bits_per_char):
             write(name)
-            progress(tally.kept)
     if tally.left_out:
         print(tally, file=sys.stderr)
 
@@ -421,17 +440,25 @@ def _load(path: Path) -> "TrainedModel":
     return model
 
 
-def _writer(kind: str) -> Callable[["ScoredName"], None]:
+def _writer(kind: str, model: "TrainedModel") -> Callable[["ScoredName"], None]:
     """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
     if kind == "json":
         return lambda name: print(_json_line(name))
     if kind == "text":
         return lambda name: print(name.name)
+    from nomosaurus.generation.nearest import NearestNames
     from nomosaurus.model.trained import ScoredName
 
+    nearest_names = NearestNames(model.train)
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(field.name for field in fields(ScoredName))
-    return lambda name: table.writerow(astuple(name))
+    table.writerow([*(field.name for field in fields(ScoredName)), "nearest", "distance"])
+
+    def write(name: ScoredName) -> None:
+        ((row,),), ((distance,),) = nearest_names.rows(model.encode([model.normalise(name.name)]))
+        nearest = model.written(model.vocabulary.decode(model.train[row]))
+        table.writerow([*astuple(name), nearest, distance])
+
+    return write
 
 
 def _json_line(name: "ScoredName") -> str:

@@ -8,7 +8,7 @@ from nomosaurus.errors import SamplingError
 from nomosaurus.generation.nearest import NearestNames
 from nomosaurus.generation.request import Request, Tally, Wording
 from nomosaurus.generation.sampling import Drawer, Drawing, Sample
-from nomosaurus.model.trained import ScoredName, TrainedModel
+from nomosaurus.model.trained import ScoredName, TrainedModel, bits_per_char
 from nomosaurus.names.corpus import drop_reason, normalise
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import characters
@@ -60,13 +60,23 @@ class NameGenerator:
         drawing = self._drawing(request)
         wording = Wording(request, lowercase=self.model.recipe.data.lowercase)
         drawer = Drawer(self.model.mixture, drawing, request.seed)
+        neighbours = [self._nearest] if request.min_distance else []
+        if neighbours and wording.avoided:
+            avoided = map(self.model.normalise, wording.avoided)
+            neighbours.append(NearestNames(self.model.encode(list(avoided))))
         seen: set[str] = set()
         in_vain = 0
         while tally.kept < count:
             taken_out = []
             for sample in drawer.draw():
                 name = self.model.vocabulary.decode(sample.ids)
+                chars = len(sample.ids) + 1
+                nats = -sample.log_prob + self.model.vocabulary.unknown_nats(chars, 0)
                 reason = self._reason_against(sample, name, request, wording, seen)
+                if reason is None and self._is_near(name, neighbours, request.min_distance):
+                    reason = "too_near"
+                if reason is None and 0 < request.max_bits < bits_per_char(nats, chars):
+                    reason = "unnatural"
                 tally.drawn += 1
                 if request.unique or reason == "listed":
                     taken_out.append(sample)
@@ -77,8 +87,6 @@ class NameGenerator:
                 if request.unique:
                     seen.add(name)
                 tally.kept, in_vain = tally.kept + 1, 0
-                chars = len(sample.ids) + 1
-                nats = -sample.log_prob + self.model.vocabulary.unknown_nats(chars, 0)
                 is_new = request.new or not self.model.knows(name)
                 written = name if request.raw else self.model.written(name)
                 yield ScoredName.of(written, nats, chars, new=is_new)
@@ -121,13 +129,12 @@ class NameGenerator:
             return "listed"
         if name in seen:
             return "repeated"
-        reason = wording.reason_against(name)
-        if reason is None and request.min_distance > 0:
-            encoded = EncodedNames.from_names([name], self.model.vocabulary)
-            _, ((distance,),) = self._nearest.rows(encoded)
-            if distance < request.min_distance:
-                return "too_near"
-        return reason
+        return wording.reason_against(name)
+
+    def _is_near(self, name: str, others: Sequence[NearestNames], least: int) -> bool:
+        """Whether fewer than so many edits lie between a name and one of the others."""
+        encoded = EncodedNames.from_names([name], self.model.vocabulary)
+        return any(nearest.rows(encoded)[1].min() < least for nearest in others)
 
     def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,

@@ -21,7 +21,8 @@ REASONS = {
     "repeated": "drawn before",
     "avoided": "to be avoided",
     "unmatched": "without a match",
-    "too_near": "too near a learnt name",
+    "too_near": "too near a learnt or avoided name",
+    "unnatural": "above max_bits",
 }
 """Why a drawn name may be left out, in the order in which it is asked."""
 
@@ -82,7 +83,11 @@ class Tally:
 
 
 class Wording:
-    """The part of a request about a name's letters: what to match and to avoid."""
+    """The part of a request about a name's letters: what to match and to avoid.
+
+    Attributes:
+        avoided: The names to avoid, without the patterns.
+    """
 
     def __init__(self, request: Request, *, lowercase: bool) -> None:
         """Compile a request; where names are lower-cased, `match` ignores case.
@@ -98,6 +103,7 @@ class Wording:
                 f"match must be a regular expression, got {request.match!r}: {error}"
             ) from None
         entries = [entry for entry in map(_folded, request.avoid) if entry]
+        self.avoided = [name for name in request.avoid if _folded(name) and "*" not in name]
         self._names = frozenset(entry for entry in entries if "*" not in entry)
         patterns = [
             ".*".join(regex.escape(part) for part in entry.split("*"))
