@@ -31,6 +31,7 @@ from nomosaurus.evaluation.evaluation import (
     recall,
 )
 from nomosaurus.generation.generator import NameGenerator
+from nomosaurus.generation.request import Request
 from nomosaurus.generation.sampling import Drawing, draw_samples
 from nomosaurus.model.costs import event_costs, name_costs, unknown_nats
 from nomosaurus.model.mixture import NETWORKS_ALONE, Mixture
@@ -208,7 +209,8 @@ def test_exact_novelty_is_what_sampling_tends_to():
     expected = 1 - 2 * p_letter * p_end - 2 * p_letter**2 * p_end
     train = log_probs_of(fixed, "ab", "ba", "a", "b")
     assert exact_novelty(train) == pytest.approx(expected, abs=1e-6)
-    names = [name.name for name in NameGenerator(fixed).generate(5000)]
+    plain = Request(temperature=1, new=False, unique=False)
+    names = [name.name for name in NameGenerator(fixed).generate(5000, plain)]
     # Drawn names are never empty, which has the probability p_end.
     share = np.mean([name not in ("ab", "ba", "a", "b") for name in names])
     assert share == pytest.approx((expected - p_end) / (1 - p_end), abs=0.04)

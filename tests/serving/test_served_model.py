@@ -4,7 +4,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from servers import free_port, process, wait_for
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
 from nomosaurus.model.file import save_model
+from nomosaurus.model.trained import TrainedModel
+from nomosaurus.names.casing import Casing
 from nomosaurus.params import SampleSettings
 from nomosaurus.serving.registry import CHAMPION, Registry
 from nomosaurus.tracking.logged_model import NOT_SERVED
@@ -38,9 +40,9 @@ def address(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(root)
         path = Path("model.safetensors")
-        model = make_model()
+        model = in_capitals()
         save_model(path, model)
-        with training_run(model.recipe, "f1") as run:
+        with training_run([model.recipe], "f1") as run:
             run.log_model(path)
         version = Registry("nomosaurus").register(path, "a test list").version
         import mlflow
@@ -55,6 +57,11 @@ def address(tmp_path_factory):
         with process(command, log, {"PYTHONPATH": ""}) as server:
             wait_for(f"http://127.0.0.1:{port}/ping", server, log)
             yield f"http://127.0.0.1:{port}/invocations"
+
+
+def in_capitals() -> TrainedModel:
+    """A model of a list that is written in capitals."""
+    return replace(make_model(), casing=Casing.learn(["ANA", "BELA"]))
 
 
 def post(address: str, body: object) -> tuple[int, dict]:
@@ -75,13 +82,13 @@ def ask(address: str, names: list[str], **params: object) -> list[dict]:
 
 def test_generated_names_are_those_of_the_library(address):
     settings = {"seed": 3, "temperature": 0.8, "prefix": "a", "new": True, "unique": True}
-    names = NameGenerator(make_model()).generate(20, Request(**settings))
+    names = NameGenerator(in_capitals()).generate(20, Request(**settings))
     assert ask(address, [], n=20, **settings) == [asdict(name) for name in names]
 
 
 def test_scores_are_those_of_the_library(address):
     names = ["ana", "Anna", "xyz", "be la"]
-    assert ask(address, names) == [asdict(name) for name in make_model().score(names)]
+    assert ask(address, names) == [asdict(name) for name in in_capitals().score(names)]
 
 
 def test_every_setting_reaches_the_model(address):
@@ -95,8 +102,10 @@ def test_every_setting_reaches_the_model(address):
         "min_length": 6,
         "max_length": 3,
         "min_distance": 4,
-        "new": True,
-        "unique": True,
+        "max_bits": 2.5,
+        "new": False,
+        "unique": False,
+        "raw": True,
     }
     assert set(changed) == set(SampleSettings.model_fields) - {*NOT_SERVED, "given"}
     for name, value in changed.items():
