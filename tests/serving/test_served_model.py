@@ -92,7 +92,8 @@ def test_scores_are_those_of_the_library(address):
 
 
 def test_every_setting_reaches_the_model(address):
-    plain = ask(address, [], n=400)
+    settings = {"n": 400, "new": False, "unique": False}
+    plain = ask(address, [], **settings)
     changed = {
         "seed": 1,
         "temperature": 2.0,
@@ -103,13 +104,13 @@ def test_every_setting_reaches_the_model(address):
         "max_length": 3,
         "min_distance": 4,
         "max_bits": 2.5,
-        "new": False,
-        "unique": False,
+        "new": True,
+        "unique": True,
         "raw": True,
     }
     assert set(changed) == set(SampleSettings.model_fields) - {*NOT_SERVED, "given"}
     for name, value in changed.items():
-        assert ask(address, [], n=400, **{name: value}) != plain, name
+        assert ask(address, [], **settings | {name: value}) != plain, name
 
 
 def test_many_at_once_get_what_one_alone_gets(address):
