@@ -3,6 +3,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from conftest import CATEGORIES, NAMES, make_model
@@ -201,6 +202,18 @@ def test_info_names_network_list_and_training(run):
         "3-gram, weight in the mixture 0.2 where",
     ):
         assert part in out
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [("fresh", "fresh"), ("base", "from models/base.safetensors")]
+)
+def test_info_says_how_the_networks_started(run, tmp_path, start, said):
+    model = make_model()
+    train = model.recipe.train.model_copy(update={"start": start})
+    model = replace(model, recipe=model.recipe.model_copy(update={"train": train}))
+    save_model(tmp_path / "models" / "model.safetensors", model)
+    rows = dict(line.split(maxsplit=1) for line in run("info")[1].splitlines())
+    assert rows["start"].rstrip() == said
 
 
 @pytest.fixture

@@ -415,6 +415,7 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
         "characters": f"{len(vocabulary.characters):,}: "
         + " ".join(shown.isolated(shown.visible(c), console) for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),
+        "start": f"from {recipe.train.start_from}" if recipe.train.start == "base" else "fresh",
         "training": f"seed {recipe.seed}; "
         + ", ".join(
             f"network {i} kept epoch {best.number} "
