@@ -88,7 +88,8 @@ def test_a_tally_says_what_was_drawn_kept_and_left_out():
     tally = Tally(drawn=1300, kept=100)
     tally.left_out.update({"too_near": 200, "unmatched": 1000})
     assert str(tally) == (
-        "1,300 drawn, 100 kept; left out: 1,000 without a match, 200 too near a learnt name"
+        "1,300 drawn, 100 kept; left out: 1,000 without a match, 200 too near a "
+        "learnt or avoided name"
     )
     tally.share_used = 0.5
     assert str(tally).endswith("; they hold 50.00% of the probability of what can be drawn")
