@@ -102,7 +102,8 @@ def prepared(tmp_path_factory) -> Path:
     params = yaml.load(FROZEN / "params.yaml")
     params["data"]["path"] = "names.txt"
     params["model"] |= {"hidden_size": 64, "members": 1}
-    params["train"] |= {"max_epochs": EPOCHS, "patience": EPOCHS, "batch_size": 8, "device": "cpu"}
+    params["train"] |= {"max_epochs": EPOCHS, "patience": EPOCHS, "batch_size": 8}
+    params["train"] |= {"device": "cpu", "start": "fresh"}
     yaml.dump(params, folder / "params.yaml")
     script = str(REPOSITORY / "pipeline/prepare.py")
     arguments = ["params.yaml", "data/prepared", "metrics/prepare.json"]

@@ -28,7 +28,8 @@ def write_params(folder: Path, **train) -> None:
     params = yaml.load(FROZEN / "params.yaml")
     params["data"]["path"] = "names.txt"
     params["model"] |= {"hidden_size": 48, "members": 2}
-    params["train"] |= {"max_epochs": 60, "patience": 60, "batch_size": 16, "device": "cpu"} | train
+    fixed = {"batch_size": 16, "device": "cpu", "start": "fresh"}
+    params["train"] |= {"max_epochs": 60, "patience": 60} | fixed | train
     yaml.dump(params, folder / "params.yaml")
 
 
