@@ -23,7 +23,7 @@ from nomosaurus.names.corpus import normalise
 from nomosaurus.params import Recipe, load_params
 from nomosaurus.training.crossvalidation import fold_tasks, make_folds
 from nomosaurus.training.processes import train_networks
-from nomosaurus.training.starts import fit_best
+from nomosaurus.training.starts import best_of, fit_all
 
 FOLDS = 5
 MOST_NAMES = 300
@@ -89,14 +89,12 @@ def main() -> None:
         chars = []
         for i, fold in enumerate(folds):
             own = trainings[i * of_fold : (i + 1) * of_fold]
-            best, _ = fit_best(recipes, own, fold.train, fold.validation)
-            for recipe in recipes:
-                n = recipes[0].model.members
-                part = own[:n] if recipe is recipes[0] else own[n:]
-                fitted, _ = fit_best([recipe], part, fold.train, fold.validation)
+            outcomes = fit_all(recipes, own, fold.train, fold.validation)
+            best = best_of(outcomes)
+            for fitted in outcomes:
                 found = name_costs(event_costs(fitted.mixture, fold.vocabulary, fold.test))
-                costs[recipe.train.start].append(found["model"].to_numpy())
-                if recipe.train.start == best.recipe.train.start:
+                costs[fitted.recipe.train.start].append(found["model"].to_numpy())
+                if fitted is best:
                     costs["auto"].append(found["model"].to_numpy())
             costs["ngram"].append(found["ngram"].to_numpy())
             chars.append(found["chars"].to_numpy())

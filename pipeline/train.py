@@ -26,7 +26,7 @@ from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.loop import learning_curve
 from nomosaurus.training.processes import train_networks, training_summary
 from nomosaurus.training.progress import say_settled, say_start, training_progress
-from nomosaurus.training.starts import fit_best, recipes_to_try, tasks_to_try
+from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_to_try
 
 
 @one_line_errors()
@@ -51,7 +51,11 @@ def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) 
             # Which curve is the model's is not known while two ways to start are tried.
             watchers = [progress] if len(recipes) > 1 else [progress, run]
             trainings = train_networks(tasks, watchers, checkpoints.file)
-        best, nats_by_start = fit_best(recipes, trainings, train, validation)
+        outcomes = fit_all(recipes, trainings, train, validation)
+        best = best_of(outcomes)
+        nats_by_start: dict[str, float] = {
+            tried.recipe.train.start: tried.validation_nats for tried in outcomes
+        }
         say_start(best.recipe, nats_by_start)
         mixture, histories = best.mixture, [training.epochs for training in best.trainings]
         known_hashes = load_known_hashes(prepared)

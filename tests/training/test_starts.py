@@ -13,7 +13,7 @@ from nomosaurus.names.dataset import Split
 from nomosaurus.training.checkpoint import Checkpoints
 from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
 from nomosaurus.training.processes import train_networks
-from nomosaurus.training.starts import fit_best, recipes_to_try, tasks_to_try
+from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_to_try
 
 STARTS = ("north", "south", "wood", "ash", "mill", "stone", "green", "kings", "black", "white")
 ENDS = ("ford", "bury", "ham", "wick")
@@ -38,7 +38,9 @@ def trained(values, base, sides=SIDES):
     recipes = recipes_to_try(values, len(split.train), base)
     tasks = tasks_to_try(recipes, split.train, split.validation, split.vocabulary, CPU, base)
     trainings = train_networks(tasks, num_jobs=1)
-    return fit_best(recipes, trainings, split.train, split.validation)
+    outcomes = fit_all(recipes, trainings, split.train, split.validation)
+    losses = {fitted.recipe.train.start: fitted.validation_nats for fitted in outcomes}
+    return best_of(outcomes), losses
 
 
 def test_both_ways_are_tried_and_the_better_one_is_kept(base):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nomosaurus.evaluation.scoring import Assessment
+    from nomosaurus.generation.generator import NameGenerator
     from nomosaurus.model.trained import ScoredName, TrainedModel
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -125,7 +126,7 @@ def generate(
     request = Request(**settings | {"avoid": tuple(_lines(avoid)) if avoid else ()})
     generator = NameGenerator(_load(model))
     tally = Tally()
-    write = _writer("json" if as_json else "csv" if as_csv else "text", generator.model)
+    write = _writer("json" if as_json else "csv" if as_csv else "text", generator)
     drawn: list[ScoredName] = []
     try:
         with shown.names_progress(count) as progress:
@@ -441,23 +442,19 @@ def _load(path: Path) -> "TrainedModel":
     return model
 
 
-def _writer(kind: str, model: "TrainedModel") -> Callable[["ScoredName"], None]:
+def _writer(kind: str, generator: "NameGenerator") -> Callable[["ScoredName"], None]:
     """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
     if kind == "json":
         return lambda name: print(_json_line(name))
     if kind == "text":
         return lambda name: print(name.name)
-    from nomosaurus.generation.nearest import NearestNames
     from nomosaurus.model.trained import ScoredName
 
-    nearest_names = NearestNames(model.train)
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow([*(field.name for field in fields(ScoredName)), "nearest", "distance"])
 
     def write(name: ScoredName) -> None:
-        ((row,),), ((distance,),) = nearest_names.rows(model.encode([model.normalise(name.name)]))
-        nearest = model.written(model.vocabulary.decode(model.train[row]))
-        table.writerow([*astuple(name), nearest, distance])
+        table.writerow([*astuple(name), *astuple(generator.nearest(name.name))])
 
     return write
 

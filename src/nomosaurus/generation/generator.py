@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Sequence
 import numpy as np
 
 from nomosaurus.errors import SamplingError
-from nomosaurus.generation.nearest import NearestNames
+from nomosaurus.generation.nearest import NearestNames, Neighbour, neighbours
 from nomosaurus.generation.request import Request, Tally, Wording
 from nomosaurus.generation.sampling import Drawer, Drawing, Sample
 from nomosaurus.model.trained import ScoredName, TrainedModel, bits_per_char
@@ -27,6 +27,10 @@ class NameGenerator:
     def score(self, names: Sequence[str], given: str | None = None) -> list[ScoredName]:
         """Score names; see `TrainedModel.score`."""
         return self.model.score(names, given)
+
+    def nearest(self, name: str) -> Neighbour:
+        """The learnt name that is nearest to a name."""
+        return neighbours(self.model, [name], 1, self._nearest)[0][0]
 
     def generate(self, count: int = 10, request: Request | None = None) -> list[ScoredName]:
         """Write names; the first ten of a hundred are the ten of ten.
@@ -60,10 +64,10 @@ class NameGenerator:
         drawing = self._drawing(request)
         wording = Wording(request, lowercase=self.model.recipe.data.lowercase)
         drawer = Drawer(self.model.mixture, drawing, request.seed)
-        neighbours = [self._nearest] if request.min_distance else []
-        if neighbours and wording.avoided:
+        near = [self._nearest] if request.min_distance else []
+        if near and wording.avoided:
             avoided = map(self.model.normalise, wording.avoided)
-            neighbours.append(NearestNames(self.model.encode(list(avoided))))
+            near.append(NearestNames(self.model.encode(list(avoided))))
         seen: set[str] = set()
         in_vain = 0
         while tally.kept < count:
@@ -73,7 +77,7 @@ class NameGenerator:
                 chars = len(sample.ids) + 1
                 nats = -sample.log_prob + self.model.vocabulary.unknown_nats(chars, 0)
                 reason = self._reason_against(sample, name, request, wording, seen)
-                if reason is None and self._is_near(name, neighbours, request.min_distance):
+                if reason is None and near and self._is_near(name, near, request.min_distance):
                     reason = "too_near"
                 if reason is None and 0 < request.max_bits < bits_per_char(nats, chars):
                     reason = "unnatural"

@@ -63,15 +63,21 @@ class NearestNames:
         return rows, distances
 
 
-def neighbours(model: TrainedModel, names: Sequence[str], count: int) -> list[list[Neighbour]]:
-    """The `count` training names nearest to each name, nearest first; see `NearestNames.rows`."""
+def neighbours(
+    model: TrainedModel, names: Sequence[str], count: int, nearest: NearestNames | None = None
+) -> list[list[Neighbour]]:
+    """The `count` training names nearest to each name, nearest first; see `NearestNames.rows`.
+
+    `nearest`, of the model's training names, saves making it again for a few names at a time.
+    """
+    nearest = nearest or NearestNames(model.train)
     encoded = EncodedNames.from_names([model.normalise(name) for name in names], model.vocabulary)
     return [
         [
             Neighbour(model.written(model.vocabulary.decode(model.train[row])), int(distance))
             for row, distance in zip(*near, strict=True)
         ]
-        for near in zip(*NearestNames(model.train).rows(encoded, count), strict=True)
+        for near in zip(*nearest.rows(encoded, count), strict=True)
     ]
 
 

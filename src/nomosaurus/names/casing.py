@@ -27,7 +27,7 @@ class Casing:
     Attributes:
         words: Of folded words that the rule gets wrong, how the list writes them; a word that
             begins its name has a ^ before it.
-        places: The form of other words by place, as `_place` names it: lower, title or upper.
+        places: The form of other words by place, as `_words` names it: lower, title or upper.
         beginnings: Of folded beginnings that a capital follows, how the list writes them.
     """
 
@@ -41,7 +41,7 @@ class Casing:
         written: defaultdict[str, Counter[str]] = defaultdict(Counter)
         places: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for name in names:
-            for place, word in _words(name):
+            for _, place, word in _words(name):
                 written[_key(place, word.lower())][word] += 1
                 if form := _form(word):
                     for part in (place, place[:1], ""):
@@ -63,9 +63,9 @@ class Casing:
         'Tera de la Vega'
         """
         text, end = "", 0
-        for match, (place, word) in zip(WORD.finditer(name), _words(name), strict=True):
-            text += name[end : match.start()] + self._word(place, word)
-            end = match.end()
+        for start, place, word in _words(name):
+            text += name[end:start] + self._word(place, word)
+            end = start + len(word)
         text = unicodedata.normalize("NFC", text + name[end:])
         return text if unicodedata.normalize("NFC", text.lower()) == name else name
 
@@ -80,12 +80,12 @@ class Casing:
         return {"lower": word, "title": _titled(word), "upper": word.upper()}[form]
 
 
-def _words(name: str) -> Iterator[tuple[str, str]]:
-    """The words of a name, each with its place."""
+def _words(name: str) -> Iterator[tuple[int, str, str]]:
+    """The words of a name, each with where it begins and its place."""
     for match in WORD.finditer(name):
         before = name[match.start() - 1] if match.start() else "^"
         joins = len(match[0]) <= SHORT and match.end() < len(name)
-        yield before + ("s" if joins else "l"), match[0]
+        yield match.start(), before + ("s" if joins else "l"), match[0]
 
 
 def _key(place: str, word: str) -> str:

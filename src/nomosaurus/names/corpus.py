@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ class Corpus:
             familiar_test=familiar_test,
         )
 
+    @cached_property
     def casing(self) -> Casing:
         """How the training names are written; in lower case if the list is as it is learnt."""
         if all(name == self.written[name] for name in self.names()):
@@ -88,9 +90,8 @@ class Corpus:
         `familiar` names are held out and left aside, since the base has learnt them.
         """
         lengths = [len(characters(name)) for name in self.names()]
-        casing = self.casing()
         held_out = self.validation + self.test
-        case_kept = sum(casing.written(name) == self.written[name] for name in held_out)
+        case_kept = sum(self.casing.written(name) == self.written[name] for name in held_out)
         known = set(vocabulary.characters)
         known_categories = set(vocabulary.categories)
 

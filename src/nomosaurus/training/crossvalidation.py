@@ -15,7 +15,7 @@ from nomosaurus.names.corpus import name_hash
 from nomosaurus.names.dataset import Split
 from nomosaurus.params import Recipe
 from nomosaurus.training.loop import Task, Training
-from nomosaurus.training.starts import fit_best, tasks_to_try
+from nomosaurus.training.starts import best_of, fit_all, tasks_to_try
 
 
 def make_folds(
@@ -86,6 +86,6 @@ def held_out_costs(
     costs = []
     for i, fold in enumerate(folds):
         own = trainings[i * of_fold : (i + 1) * of_fold]
-        best, _ = fit_best(recipes, own, fold.train, fold.validation)
+        best = best_of(fit_all(recipes, own, fold.train, fold.validation))
         costs.append(name_costs(event_costs(best.mixture, fold.vocabulary, fold.test)))
     return pd.concat(costs, ignore_index=True)

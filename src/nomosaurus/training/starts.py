@@ -57,24 +57,19 @@ class Fitted:
     validation_nats: float
 
 
-def fit_best(
+def fit_all(
     recipes: Sequence[Recipe],
     trainings: Sequence[Training],
     train: EncodedNames,
     validation: EncodedNames,
-) -> tuple[Fitted, dict[str, float]]:
-    """Fit each recipe's mixture; the one to keep, and the losses of all.
-
-    The last recipe is kept unless one before it is better by `LEAST_SAVING`.
+) -> list[Fitted]:
+    """Fit each recipe's mixture.
 
     Args:
         recipes: Those tried, as `recipes_to_try` gives them.
         trainings: In the order of `tasks_to_try`.
         train: The names that they learnt.
         validation: The names that choose.
-
-    Returns:
-        The one to keep, and by way to start the nats per event.
     """
     rest = list(trainings)
     outcomes = []
@@ -84,11 +79,13 @@ def fit_best(
         known = validation.num_known_events(mixture.vocab_size)
         nats = -float(mixture.event_log_probs(validation).sum()) / known
         outcomes.append(Fitted(recipe, own, mixture, nats))
-    nats_by_start: dict[str, float] = {
-        fitted.recipe.train.start: fitted.validation_nats for fitted in outcomes
-    }
+    return outcomes
+
+
+def best_of(outcomes: Sequence[Fitted]) -> Fitted:
+    """The last outcome, unless one before it is better by `LEAST_SAVING`."""
     *others, kept = outcomes
     for fitted in others:
         if fitted.validation_nats <= kept.validation_nats - LEAST_SAVING:
             kept = fitted
-    return kept, nats_by_start
+    return kept
