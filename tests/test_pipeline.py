@@ -70,7 +70,7 @@ def test_model_and_data_lie_in_the_cache_and_the_rest_in_git(finished):
     tracked = succeed(finished, "git", "ls-files").splitlines()
     assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors", "report.html"}
     assert not any(name.startswith("data/prepared/") for name in tracked)
-    assert not any("mlflow" in name or "mlartifacts" in name for name in tracked)
+    assert not any(name.startswith(("mlflow.db", "mlartifacts/", "mlruns/")) for name in tracked)
 
 
 def test_a_second_run_does_nothing(finished):
