@@ -92,7 +92,9 @@ def main() -> None:
             outcomes = fit_all(recipes, own, fold.train, fold.validation)
             best = best_of(outcomes)
             for fitted in outcomes:
-                found = name_costs(event_costs(fitted.mixture, fold.vocabulary, fold.test))
+                found = name_costs(
+                    event_costs(fitted.mixture, fold.vocabulary, fold.test), fold.test
+                )
                 costs[fitted.recipe.train.start].append(found["model"].to_numpy())
                 if fitted is best:
                     costs["auto"].append(found["model"].to_numpy())

@@ -30,7 +30,12 @@ def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     corpus = build_corpus(values.data)
     base = base_to_try(values, corpus)
     folds = make_folds(
-        corpus.names(), values.crossvalidate.folds, values.data.split_key, corpus.categories, base
+        corpus.names(),
+        values.crossvalidate.folds,
+        values.data.split_key,
+        corpus.categories,
+        base,
+        corpus.weights,
     )
     num_names = len(folds[0].train)
     recipes = recipes_to_try(values, num_names, base)

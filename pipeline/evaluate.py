@@ -38,7 +38,9 @@ def main(
     found = evaluate(trained, test, bootstrap, familiar)
     write_json(metrics, found.in_short())
     write_json(details, found.in_detail())
-    shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]
+    shown = [
+        explain(trained, name) for name in names_to_show(trained, test.distinct(), found.costs)
+    ]
     drawn = draw_charts(found, trained.histories) | draw_pictures(shown)
 
     def write_plots(folder: Path) -> None:

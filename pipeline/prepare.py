@@ -28,7 +28,7 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     if base:
         corpus = hold_out_unfamiliar(corpus, base)
     sides = (corpus.train, corpus.validation, corpus.test, corpus.familiar_test)
-    split = Split.encode(sides, corpus.categories)
+    split = Split.encode(sides, corpus.categories, corpus.weights)
     known_hashes = name_hashes(corpus.names(), values.data.split_key)
     save_prepared(prepared, split, known_hashes, corpus.casing, tries_base=base is not None)
     write_json(metrics, corpus.report(split.vocabulary))

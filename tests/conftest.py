@@ -163,8 +163,9 @@ def make_model(
     params = params_with(
         data={"max_length": 12, "condition": condition}, model=small | model_params
     )
-    vocabulary = Vocabulary.from_names(names, categories)
-    train = EncodedNames.from_names(names, vocabulary, categories)
+    of_names = {name: (category,) for name, category in (categories or {}).items()}
+    vocabulary = Vocabulary.from_names(names, of_names)
+    train = EncodedNames.from_names(names, vocabulary, of_names)
     networks = []
     for member in range(params.model.members):
         network = RecurrentNetwork(params.model, vocabulary.size, vocabulary.num_categories)

@@ -203,12 +203,20 @@ def test_a_stage_runs_again_for_what_it_uses_and_nothing_else(project):
 
 
 @pytest.mark.slowest
-def test_the_categories_of_a_list_reach_the_model_and_the_figures(project):
+def test_a_folder_of_lists_with_weights_gives_a_model_of_several_categories(project):
     table = pd.read_csv(FROZEN / "dinosaurs.csv")
-    table.to_csv(project / "small.csv", index=False)
-    set_params(project, data__path="small.csv", data__condition="clade")
+    table["count"] = range(1, len(table) + 1)
+    (project / "lists").mkdir()
+    for clade, rows in table.groupby("clade"):
+        both = pd.concat([rows, table.head(20)])  # some names stand in all lists
+        both.to_csv(project / f"lists/{clade}.csv", index=False)
+    set_params(project, data__path="lists", data__condition="<file>", data__weight="count")
     assert stages_run(project) == STAGES
-    assert json.loads((project / "metrics/prepare.json").read_text())["categories"] == 6
+    prepared = json.loads((project / "metrics/prepare.json").read_text())
+    assert prepared["categories"] == 6
+    assert prepared["several_categories"] == 20
+    short = json.loads((project / "metrics/evaluate.json").read_text())
+    assert short["weighted_perplexity"] != short["perplexity"]
     figures = json.loads((project / "metrics/evaluate.json").read_text())
     assert figures["condition_gain_nats_low"] < figures["condition_gain_nats_high"]
     details = json.loads((project / "metrics/evaluate_details.json").read_text())

@@ -52,6 +52,7 @@ class DataParams(Section):
     path: str = Field(min_length=1)
     column: str = Field(min_length=1)
     condition: str
+    weight: str
     encoding: str
     lowercase: bool
     max_length: int = Field(ge=1, le=1000)

@@ -47,7 +47,8 @@ def encode(model: TrainedModel, *names: str) -> EncodedNames:
 
 
 def costs_of(model: TrainedModel, *names: str) -> pd.DataFrame:
-    return name_costs(event_costs(model.mixture, model.vocabulary, encode(model, *names)))
+    encoded = encode(model, *names)
+    return name_costs(event_costs(model.mixture, model.vocabulary, encoded), encoded)
 
 
 def log_probs_of(model: TrainedModel, *names: str) -> np.ndarray:
@@ -73,7 +74,7 @@ def test_one_pass_gives_what_the_parts_give_alone():
     model = make_model()
     names = encode(model, *NAMES, "zanaz")
     unknown = unknown_nats(names, model.vocabulary)
-    costs = name_costs(event_costs(model.mixture, model.vocabulary, names))
+    costs = name_costs(event_costs(model.mixture, model.vocabulary, names), names)
     alone = model.mixture.networks_alone()
     for side, expected in {
         "model": model.mixture.name_nats(names),
@@ -122,7 +123,7 @@ def test_uniform_model_has_the_vocabularys_size_as_perplexity():
 
 def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
     names = conditional.train
-    costs = name_costs(event_costs(conditional.mixture, conditional.vocabulary, names))
+    costs = name_costs(event_costs(conditional.mixture, conditional.vocabulary, names), names)
     texts = names.decode(conditional.vocabulary)
     known = [conditional.score([name], CATEGORIES[name])[0].log_prob for name in texts]
     unknown = [conditional.score([name])[0].log_prob for name in texts]
@@ -136,17 +137,53 @@ def test_condition_gain_is_what_the_category_saves_by_hand(conditional):
 
 
 def test_without_categories_nothing_speaks_of_them(model):
-    costs = name_costs(event_costs(model.mixture, model.vocabulary, model.train))
+    costs = name_costs(event_costs(model.mixture, model.vocabulary, model.train), model.train)
     assert "unconditional" not in costs
     assert "condition_gain_nats" not in likelihoods(costs, BOOTSTRAP)
     assert by_category(costs, model.train, model.vocabulary, BOOTSTRAP) == []
+
+
+def test_weighted_figures_count_each_name_by_its_weight(model):
+    weights = {NAMES[0]: 7.0, NAMES[1]: 0.5}
+    names = EncodedNames.from_names(NAMES, model.vocabulary, weights=weights)
+    costs = name_costs(event_costs(model.mixture, model.vocabulary, names), names)
+    figures = likelihoods(costs, BOOTSTRAP)
+    w = np.array([weights.get(name, 1.0) for name in NAMES])
+    count = (w * (names.lengths + 1)).sum()
+    expected = math.exp((w * model.nats(names)).sum() / count)
+    assert figures["weighted_perplexity"].value == pytest.approx(expected, rel=1e-4)
+    ngram = model.mixture.ngram.name_nats(names) + unknown_nats(names, model.vocabulary)
+    gain = (w * (ngram - model.nats(names))).sum() / count
+    assert figures["weighted_gain_nats"].value == pytest.approx(gain, abs=1e-4)
+    plain = name_costs(event_costs(model.mixture, model.vocabulary, model.train), model.train)
+    without = likelihoods(plain, BOOTSTRAP)
+    assert figures["perplexity"].value == pytest.approx(without["perplexity"].value)
+    assert "weighted_perplexity" not in without
+
+
+def test_a_name_of_several_categories_counts_once_with_the_mean_of_its_costs(conditional):
+    of = {name: ("long", "short") if name == NAMES[1] else ("long",) for name in NAMES}
+    names = EncodedNames.from_names(NAMES, conditional.vocabulary, of)
+    costs = name_costs(event_costs(conditional.mixture, conditional.vocabulary, names), names)
+    assert len(costs) == len(NAMES)
+    both = [conditional.score([NAMES[1]], c)[0].log_prob for c in ("long", "short")]
+    assert costs["model"][1] == pytest.approx(-np.mean(both), abs=1e-4)
+    assert costs["chars"][1] == len(NAMES[1]) + 1
+    twice = replace(
+        conditional,
+        train=EncodedNames.from_names(
+            NAMES, conditional.vocabulary, dict.fromkeys(NAMES, ("long", "other"))
+        ),
+    )
+    novelty = [evaluate(m, m.train, BOOTSTRAP).figures["novelty"] for m in (conditional, twice)]
+    assert novelty[0] == novelty[1]
 
 
 def test_each_category_has_its_own_figures(conditional):
     names = conditional.train
     # The last is held out and of no category that a training name has.
     ids = np.array([*[0] * 5, *[1] * 4, 3])
-    held_out = EncodedNames(names.ids, names.offsets, ids)
+    held_out = replace(names, categories=ids)
     chars = names.lengths + 1
     costs = pd.DataFrame(
         {

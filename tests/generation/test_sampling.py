@@ -89,7 +89,8 @@ def test_log_probability_is_the_models_own():
     assert any(s.ended for s in samples)
     for sample in samples:
         if sample.ended:
-            name = EncodedNames(sample.ids, np.array([0, len(sample.ids)]), np.zeros(1, int))
+            text = model.vocabulary.decode(sample.ids)
+            name = EncodedNames.from_names([text], model.vocabulary)
             assert -sample.log_prob == pytest.approx(model.mixture.name_nats(name)[0], abs=1e-4)
 
 

@@ -7,7 +7,7 @@ import nomosaurus
 from nomosaurus.errors import ModelFileError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
-from nomosaurus.model.file import load_model, save_model
+from nomosaurus.model.file import FORMAT, load_model, save_model
 from nomosaurus.params import CELLS
 
 
@@ -72,7 +72,9 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 4}'})
+    save_file(
+        {"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": f'{{"format": {FORMAT}}}'}
+    )
     with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
         load_model(tmp_path / "x")
     save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})

@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import CATEGORIES, NAMES, make_model, params_with
 
-from nomosaurus.model.mixture import Mixture, NgramWeight, fit_mixture, fit_ngram_weight, mix
+from nomosaurus.model.mixture import (
+    Mixture,
+    NgramWeight,
+    category_shares,
+    fit_mixture,
+    fit_ngram_weight,
+    mix,
+)
 from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -152,7 +162,7 @@ def test_a_category_that_is_not_known_is_summed_over_by_its_share(conditional):
     assert mixture.likeliest_categories(names).tolist() == [
         int(np.argmax(np.log([0.7, 0.2, 0.1]) + column)) for column in each.T
     ]
-    some = EncodedNames(names.ids, names.offsets, np.array([1, 3, 0, 3]))
+    some = replace(names, categories=np.array([1, 3, 0, 3]))
     expected = [-each[1, 0], marginal[1], -each[0, 2], marginal[3]]
     np.testing.assert_allclose(mixture.name_nats(some), expected, atol=1e-5)
     np.testing.assert_allclose(mixture.marginal_nats(some), marginal, atol=1e-5)
@@ -189,6 +199,13 @@ def test_some_names_keep_what_they_know_of_their_categories(conditional):
 def test_without_categories_the_marginal_is_the_plain_likelihood(mixture):
     names = make_model().train
     np.testing.assert_array_equal(mixture.marginal_nats(names), mixture.name_nats(names))
+
+
+def test_shares_are_by_weight():
+    of = {"ana": ("x",), "bela": ("x", "y")}
+    vocabulary = Vocabulary.from_names(list(of), of)
+    names = EncodedNames.from_names(list(of), vocabulary, of, {"bela": 3.0})
+    assert category_shares(names, 2) == (2.5 / 4, 1.5 / 4)
 
 
 def test_fitting_counts_the_shares(conditional):

@@ -166,3 +166,34 @@ def test_distribution_is_the_probability_of_every_symbol(order):
 def test_a_longer_order_fits_its_own_names_better():
     losses = [fit(order).name_nats(encoded(NAMES)).sum() for order in (1, 2, 3, 4)]
     assert all(longer < shorter for shorter, longer in pairwise(losses))
+
+
+def weighted(weights) -> KneserNey:
+    names = EncodedNames.from_names(NAMES, VOCABULARY, weights=weights)
+    return KneserNey.fit(names, VOCABULARY.size, 3)
+
+
+def test_the_unit_of_weights_does_not_matter():
+    nats = weighted(dict.fromkeys(NAMES, 0.001)).name_nats(encoded(NAMES))
+    np.testing.assert_allclose(nats, fit(3).name_nats(encoded(NAMES)), rtol=1e-12)
+
+
+def test_a_name_of_more_weight_is_likelier_and_probabilities_still_sum_to_1():
+    model = weighted({NAMES[0]: 50.0})
+    name = encoded(NAMES[:1])
+    assert model.name_nats(name)[0] < fit(3).name_nats(name)[0] - 0.5
+    symbols = np.concatenate(([0], VOCABULARY.encode(NAMES[0])))
+    contexts = model.contexts(symbols, np.arange(len(symbols)))
+    total = sum(
+        model.probabilities(contexts, np.full(len(symbols), symbol))
+        for symbol in range(VOCABULARY.size)
+    )
+    np.testing.assert_allclose(total, 1, atol=1e-12)
+
+
+def test_a_name_of_several_categories_is_counted_once():
+    of = dict.fromkeys(NAMES, ("x", "y"))
+    vocabulary = Vocabulary.from_names(NAMES, of)
+    names = EncodedNames.from_names(NAMES, vocabulary, of)
+    nats = KneserNey.fit(names, vocabulary.size, 3).name_nats(encoded(NAMES))
+    np.testing.assert_allclose(nats, fit(3).name_nats(encoded(NAMES)), rtol=1e-12)

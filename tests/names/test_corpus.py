@@ -154,15 +154,15 @@ def conditional_corpus(tmp_path, rows):
     return corpus_of(tmp_path, ["name,kind", *rows], "list.csv", condition="kind")
 
 
-def test_the_first_row_of_a_name_decides_on_its_category_and_conflicts_are_counted(tmp_path):
+def test_a_name_belongs_to_the_categories_of_all_its_rows(tmp_path):
     rows = [f"{name},even" if i % 2 else f"{name}, odd " for i, name in enumerate(NAMES)]
     rows += ["Name1,odd", "name1,even", "NAME0,odd", "name2,", "name200,", "name201"]
     corpus = conditional_corpus(tmp_path, rows)
-    assert corpus.categories["name1"] == "even"
-    assert corpus.categories["name0"] == corpus.categories["name2"] == "odd"
-    assert corpus.categories["name200"] == corpus.categories["name201"] == ""
+    assert corpus.categories["name1"] == ("even", "odd")
+    assert corpus.categories["name0"] == corpus.categories["name2"] == ("odd",)
+    assert corpus.categories["name200"] == corpus.categories["name201"] == ("",)
     report = corpus.report(Vocabulary.from_names(corpus.train, corpus.categories))
-    assert report["category_conflicts"] == 2  # Name1,odd and name2,
+    assert report["several_categories"] == 1
     assert report["duplicates_merged"] == 4
     assert report["categories"] == 3
 
@@ -174,7 +174,7 @@ def test_categories_do_not_move_a_name_to_another_side(tmp_path):
         assert getattr(plain, side) == getattr(conditional, side)
     assert plain.categories == {}
     report = plain.report(Vocabulary.from_names(plain.train, plain.categories))
-    keys = ("categories", "category_conflicts", "unknown_category_validation")
+    keys = ("categories", "several_categories", "unknown_category_validation")
     assert [report[key] for key in (*keys, "unknown_category_test")] == [0, 0, 0, 0]
 
 
@@ -358,3 +358,69 @@ def test_the_default_list_is_sorted_and_each_genus_stands_once():
         "Marginocephalia",
         "other",
     }
+
+
+def test_a_folder_of_lists_gives_each_name_the_categories_of_its_files(tmp_path):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "elves.txt").write_text("\n".join([*NAMES[:120], "Both"]), "utf-8")
+    (folder / "dwarves.csv").write_text("\n".join(["name", *NAMES[120:], "both"]), "utf-8")
+    corpus = build_corpus(params_with(data={"path": str(folder), "condition": "<file>"}).data)
+    assert corpus.categories["name0"] == ("elves",)
+    assert corpus.categories["name199"] == ("dwarves",)
+    assert corpus.categories["both"] == ("dwarves", "elves")
+    vocabulary = Vocabulary.from_names(corpus.train, corpus.categories)
+    assert vocabulary.categories == ("dwarves", "elves")
+    assert corpus.report(vocabulary)["several_categories"] == 1
+
+
+def weighted_corpus(tmp_path, rows, **data):
+    return corpus_of(tmp_path, ["name,births", *rows], "list.csv", weight="births", **data)
+
+
+def test_weights_of_merged_rows_add_up_and_names_that_never_count_are_dropped(tmp_path):
+    rows = [*(f"{name},2" for name in NAMES), "NAME0, 1.5", "nobody,0", "name1,0", ","]
+    corpus = weighted_corpus(tmp_path, rows)
+    assert corpus.weights["name0"] == 3.5
+    assert corpus.weights["name1"] == corpus.weights["name2"] == 2
+    assert corpus.dropped["zero_weight"] == 2
+    assert corpus.dropped["empty"] == 1
+    assert "nobody" not in corpus.names()
+    assert corpus_of(tmp_path, NAMES).weights == {}
+
+
+def test_weights_do_not_move_a_name_to_another_side(tmp_path):
+    weighted = weighted_corpus(tmp_path, [f"{name},{i + 1}" for i, name in enumerate(NAMES)])
+    plain = corpus_of(tmp_path, NAMES)
+    for side in SPLITS:
+        assert getattr(plain, side) == getattr(weighted, side)
+
+
+@pytest.mark.parametrize("weight", ["-1", "many", "nan", "inf", "", "1,5", "0x10", "1 000"])
+def test_a_weight_that_is_no_number_gets_one_clear_line(tmp_path, weight):
+    with pytest.raises(ListError) as caught:
+        weighted_corpus(tmp_path, [*(f"{name},1" for name in NAMES), f'wrong,"{weight}"'])
+    assert "data.weight" in str(caught.value)
+    assert "'births'" in str(caught.value)
+    assert f"got {weight!r} for the name 'wrong'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0], ["1", "2.0"], pd.array([1, 2], "Int64")])
+def test_weights_in_parquet_may_be_numbers_or_text(tmp_path, values):
+    path = tmp_path / "list.parquet"
+    pd.DataFrame({"name": ["ana", "bea"], "births": values}).to_parquet(path)
+    assert [row.weight for row in read_rows(path, "name", weight="births")] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("list.txt", "has no columns, and so no column 'births'; save the list as CSV, or set"),
+        ("list.csv", "has no column 'births'; it has 'name'; set data.weight"),
+    ],
+)
+def test_a_list_without_the_weights_gets_one_clear_line(tmp_path, file, message):
+    with pytest.raises(ListError) as caught:
+        corpus_of(tmp_path, ["name", *NAMES], file, weight="births")
+    assert message in str(caught.value)

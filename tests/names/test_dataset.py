@@ -137,3 +137,49 @@ def test_categories_go_with_their_names(tmp_path):
 def test_no_names_can_be_selected():
     none = encoded().select(np.empty(0, dtype=np.int64))
     assert (len(none), none.ids.dtype) == (0, encoded().ids.dtype)
+
+
+def test_a_name_of_several_categories_has_a_row_for_each_and_counts_once(tmp_path):
+    of = {"abc": ("x",), "a": ("x", "y"), "cab": ("y",)}
+    vocabulary = Vocabulary.from_names(list(of), of)
+    names = EncodedNames.from_names(list(of), vocabulary, of, {"a": 5.0, "cab": 2.0})
+    assert names.decode(vocabulary) == ["abc", "a", "a", "cab"]
+    assert names.categories.tolist() == [0, 0, 1, 1]
+    assert names.weights.tolist() == [1.0, 2.5, 2.5, 2.0]
+    assert names.repeats.tolist() == [False, False, True, False]
+    assert names.mean_by_name(np.array([1.0, 2.0, 4.0, 8.0])).tolist() == [1.0, 3.0, 8.0]
+    distinct = names.distinct()
+    assert distinct.decode(vocabulary) == list(of)
+    assert distinct.weights.tolist() == [1.0, 5.0, 2.0]
+    assert not distinct.repeats.any()
+    hashes = np.zeros(1, dtype=np.uint64)
+    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING)
+    loaded = load_split(tmp_path / "prepared", "train")
+    assert loaded.weights.tolist() == names.weights.tolist()
+    assert loaded.repeats.tolist() == names.repeats.tolist()
+
+
+def test_means_are_by_weight_over_known_events():
+    names = EncodedNames.from_names(["ab", "za"], VOCABULARY, weights={"za": 3.0})
+    events = np.array([1.0, 2.0, 3.0, 0.0, 4.0, 5.0])  # z is unknown
+    assert names.mean_of_known(events, VOCABULARY.size) == (6 + 3 * 9) / (3 + 3 * 2)
+
+
+def test_an_epoch_takes_each_name_as_often_as_its_weight_says():
+    weights = dict(zip(NAMES, [0.5, 1.0, 3.0, 10.0, 0.01, 2.0], strict=True))
+    names = EncodedNames.from_names(NAMES, VOCABULARY, weights=weights)
+    expected = names.weights / names.weights.sum() * len(NAMES)
+    generator = torch.Generator().manual_seed(1)
+    epochs = [np.bincount(names.drawn_rows(generator), minlength=6) for _ in range(2000)]
+    assert all(
+        ((counts >= expected // 1) & (counts <= expected // 1 + 1)).all() for counts in epochs
+    )
+    np.testing.assert_allclose(np.mean(epochs, axis=0), expected, atol=0.05)
+
+
+@pytest.mark.parametrize("weight", [1.0, 250.0])
+def test_with_equal_weights_an_epoch_takes_each_name_once(weight):
+    names = EncodedNames.from_names(NAMES, VOCABULARY, weights=dict.fromkeys(NAMES, weight))
+    generator, same = (torch.Generator().manual_seed(1) for _ in range(2))
+    expected = torch.randperm(len(NAMES), generator=same).tolist()
+    assert names.drawn_rows(generator).tolist() == expected

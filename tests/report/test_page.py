@@ -36,7 +36,7 @@ PREPARED = {
     "unknown_test": 0,
     "familiar_test": 0,
     "case_kept": 0.975,
-    "category_conflicts": 0,
+    "several_categories": 0,
 }
 
 

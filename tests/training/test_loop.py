@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_without_categories_training_does_not_look_at_them():
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_network_learns_what_the_category_decides(cell):
     # The category alone decides between two names: known, they cost nothing, else log 2.
-    of = {"ana": "x", "bela": "y"}
+    of = {"ana": ("x",), "bela": ("y",)}
     vocabulary = Vocabulary.from_names(list(of), of)
     names = EncodedNames.from_names(list(of), vocabulary, of)
     params = params_with(
@@ -157,8 +158,24 @@ def test_a_network_learns_what_the_category_decides(cell):
     )
     given = names.sum_by_name(event_log_probs(training.network, names))
     assert given.min() > -0.1
-    exchanged = EncodedNames(names.ids, names.offsets, names.categories[::-1])
+    exchanged = replace(names, categories=names.categories[::-1])
     assert names.sum_by_name(event_log_probs(training.network, exchanged)).max() < -2
+
+
+@pytest.mark.slow
+def test_a_network_learns_how_often_each_name_counts():
+    weights = {"ana": 3.0, "bela": 1.0}
+    vocabulary = Vocabulary.from_names(list(weights))
+    names = EncodedNames.from_names(list(weights), vocabulary, weights=weights)
+    params = params_with(
+        model={"cell": "lstm", "hidden_size": 16, "dropout": 0.0, "state_dropout": 0.0},
+        train={"max_epochs": 400, "patience": 400, "learning_rate": 0.02, "weight_decay": 0.0},
+    )
+    training = train_network(
+        Task(names, names, vocabulary.size, 0, params.model, params.train, CPU, 1)
+    )
+    found = np.exp(names.sum_by_name(event_log_probs(training.network, names)))
+    np.testing.assert_allclose(found, [0.75, 0.25], atol=0.05)
 
 
 def test_learning_curve_is_the_mean_over_the_networks_that_ran_an_epoch():

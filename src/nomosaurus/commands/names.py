@@ -412,7 +412,7 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
         f"weight in the mixture {mixture.ngram_weight.short:g} where it knows none of the "
         f"context, {mixture.ngram_weight.long:g} where it knows all",
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
-        f"{len(trained.train):,} of them to learn from",
+        f"{len(trained.train.distinct()):,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
         + " ".join(shown.isolated(shown.visible(c), console) for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),

@@ -31,22 +31,24 @@ def compare(
         test: Held-out names.
         bootstrap: For the interval of the gain.
     """
+    models = (challenger, champion)
     names = decoded(test, challenger.vocabulary)
     known = dict(enumerate(challenger.vocabulary.categories))
     both = set(known.values()) & set(champion.vocabulary.categories)
-    categories = {
-        name: known[i]
-        for name, i in zip(names, test.categories.tolist(), strict=True)
-        if known.get(i) in both
-    }
+    categories: dict[str, list[str]] = {}
+    for name, i in zip(names, test.categories.tolist(), strict=True):
+        if known.get(i) in both:
+            categories.setdefault(name, []).append(known[i])
+    distinct = decoded(test.distinct(), challenger.vocabulary)
+    encoded = [EncodedNames.from_names(distinct, m.vocabulary, categories) for m in models]
     challenger_nats, champion_nats = (
-        model.nats(EncodedNames.from_names(names, model.vocabulary, categories))
-        for model in (challenger, champion)
+        of_model.mean_by_name(model.nats(of_model))
+        for model, of_model in zip(models, encoded, strict=True)
     )  # (N,) each
-    chars = test.lengths + 1
+    chars = encoded[0].distinct().lengths + 1
     (gain,) = bootstrap.ratios((champion_nats - challenger_nats)[None], chars)
     return Comparison(
-        len(test),
+        len(distinct),
         float(challenger_nats.sum() / chars.sum()),
         float(champion_nats.sum() / chars.sum()),
         gain,

@@ -26,7 +26,7 @@ from nomosaurus.evaluation.drawn import (
 )
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.model.base import Base
-from nomosaurus.model.costs import event_costs, name_costs, unknown_nats
+from nomosaurus.model.costs import event_costs, name_costs, row_costs, unknown_nats
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.vocabulary import Vocabulary
@@ -52,7 +52,8 @@ def likelihoods(costs: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Estimate
     `gain_nats` is what the model saves against the n-gram, `network_gain_nats` what
     the networks alone do, and `memory_gain_nats` what zeroing a_{t-1} at every step
     costs the networks. Only if the names have categories, `condition_gain_nats` is
-    what the model saves by being told a name's category, against itself not told.
+    what the model saves by being told a name's category, against itself not told. Only if they
+    have weights, `weighted_perplexity` and `weighted_gain_nats` count each name by its own.
 
     Args:
         costs: Of held-out names, which nothing was chosen on; as `name_costs` gives them.
@@ -77,6 +78,12 @@ def likelihoods(costs: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Estimate
     }
     if "unconditional" in costs:
         estimates["condition_gain_nats"] = _nats_and_condition_gain(costs, bootstrap)[1]
+    weights = costs["weight"].to_numpy()
+    if not np.allclose(weights, 1):
+        nats, gain = bootstrap.ratios(
+            np.stack([mixed, ngram - mixed]) * weights, costs["chars"].to_numpy() * weights
+        )
+        estimates |= {"weighted_perplexity": nats.map(exp), "weighted_gain_nats": gain}
     return estimates
 
 
@@ -92,7 +99,7 @@ def by_category(
     """How well the held-out names of each category are predicted, and what knowing it saves.
 
     Args:
-        costs: Of the names, as `name_costs` gives them.
+        costs: Of the names, as `row_costs` gives them.
         names: The names; those of a category that no training name has are left out.
         vocabulary: The categories.
         bootstrap: For the intervals.
@@ -331,7 +338,8 @@ class Familiar:
         """
         figures = {}
         if len(self.test):
-            own = name_costs(event_costs(model.mixture, model.vocabulary, self.test))
+            events = event_costs(model.mixture, model.vocabulary, self.test)
+            own = name_costs(events, self.test)
             both = pd.concat([costs, own], ignore_index=True)
             (nats,) = bootstrap.ratios(both[["model"]].to_numpy().T, both["chars"].to_numpy())
             figures["perplexity_with_familiar"] = nats.map(exp)
@@ -354,10 +362,12 @@ def evaluate(
         bootstrap: For the intervals; names are drawn from its seed too.
         familiar: If it started from a base.
     """
-    train, vocabulary = model.train, model.vocabulary
+    train, vocabulary = model.train.distinct(), model.vocabulary
     events = event_costs(model.mixture, vocabulary, test)
-    costs = name_costs(events)
-    train_nats = model.nats(train)
+    costs = name_costs(events, test)
+    categories = by_category(row_costs(events), test, vocabulary, bootstrap)
+    test = test.distinct()
+    train_nats = model.train.mean_by_name(model.nats(model.train))
     untold_nats, untold_costs = train_nats, costs["model"]
     if vocabulary.categories:
         untold_nats = model.mixture.marginal_nats(train) + unknown_nats(train, vocabulary)
@@ -401,5 +411,4 @@ def evaluate(
         "positions": bits_by_position(events),
     }
     tables = {name: table.round(5) for name, table in tables.items()}
-    categories = by_category(costs, test, vocabulary, bootstrap)
     return Evaluation(figures, costs, tables, categories)

@@ -109,6 +109,18 @@ CATALOGUE = {
         "higher",
         "Nats per character that the model saves by being told a name’s category.",
     ),
+    "weighted_perplexity": Description(
+        "Perplexity by weight",
+        "",
+        "lower",
+        "Perplexity with each held-out name counted as often as its weight says.",
+    ),
+    "weighted_gain_nats": Description(
+        "Gain over the n-gram by weight",
+        NATS,
+        "higher",
+        "The gain over the n-gram with each held-out name counted as often as its weight says.",
+    ),
     "perplexity_with_familiar": Description(
         "Perplexity with familiar names",
         "",

@@ -29,7 +29,7 @@ class NearestNames:
     """Finds the nearest of some training names."""
 
     def __init__(self, train: EncodedNames) -> None:
-        self._train = _spelt(train)
+        self._train = _spelt(train.distinct())
 
     def rows(self, names: EncodedNames, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the training names nearest to each, and their distances.
@@ -70,11 +70,11 @@ def neighbours(
 
     `nearest`, of the model's training names, saves making it again for a few names at a time.
     """
-    nearest = nearest or NearestNames(model.train)
+    nearest, train = nearest or NearestNames(model.train), model.train.distinct()
     encoded = EncodedNames.from_names([model.normalise(name) for name in names], model.vocabulary)
     return [
         [
-            Neighbour(model.written(model.vocabulary.decode(model.train[row])), int(distance))
+            Neighbour(model.written(model.vocabulary.decode(train[row])), int(distance))
             for row, distance in zip(*near, strict=True)
         ]
         for near in zip(*nearest.rows(encoded, count), strict=True)

@@ -71,8 +71,15 @@ def event_costs(mixture: Mixture, vocabulary: Vocabulary, names: EncodedNames) -
     )
 
 
-def name_costs(events: pd.DataFrame) -> pd.DataFrame:
-    """The sums of `event_costs` over each name, a row each, and the number of events, `chars`."""
+def row_costs(events: pd.DataFrame) -> pd.DataFrame:
+    """The sums of `event_costs` over each of its names, and the number of events, `chars`."""
     by_name = events.groupby("name")
     costs = by_name[[side for side in SIDES if side in events]].sum()
     return costs.assign(chars=by_name.size()).reset_index(drop=True)
+
+
+def name_costs(events: pd.DataFrame, names: EncodedNames) -> pd.DataFrame:
+    """The same for each distinct name: means over its categories, and its `weight`."""
+    rows = row_costs(events)
+    costs = {key: names.mean_by_name(rows[key].to_numpy()) for key in rows}
+    return pd.DataFrame(costs | {"weight": names.distinct().weights})

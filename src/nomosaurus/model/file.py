@@ -1,7 +1,7 @@
 """The one file that is the model: safetensors with its metadata. No pickle is loaded.
 
 It holds the weights of network i under its own parameter names after `networks.i.`, the
-training names as `train.ids`, `train.offsets` and `train.categories`, the hashes of the whole
+training names as `train.ids` and the other parts of `EncodedNames`, the hashes of the whole
 list as `known_hashes`, what the names of its sides cost as `scores.train` and
 `scores.validation` (bits per character, sorted), and one metadata entry, JSON, with the
 vocabulary, the casing and the recipe. One entry, because safetensors writes several in no fixed
@@ -32,7 +32,7 @@ from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.params import Recipe
 
 ENTRY = "nomosaurus"
-FORMAT = 4
+FORMAT = 5
 LIST_TENSORS = (
     *(f"train.{part}" for part in PARTS),
     "known_hashes",

@@ -36,7 +36,5 @@ def event_log_probs(network: RecurrentNetwork, names: EncodedNames) -> np.ndarra
 
 
 def mean_nats(network: RecurrentNetwork, names: EncodedNames) -> float:
-    """Corpus sum of nats over corpus count of known events, the ends counted."""
-    return float(
-        -event_log_probs(network, names).sum() / names.num_known_events(network.vocab_size)
-    )
+    """Corpus sum of nats over corpus count of known events, the ends counted, both weighted."""
+    return -names.mean_of_known(event_log_probs(network, names), network.vocab_size)

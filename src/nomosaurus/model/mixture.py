@@ -315,9 +315,9 @@ def fit_mixture(
 
 
 def category_shares(train: EncodedNames, num_categories: int) -> tuple[float, ...]:
-    """Each category's share of the training names, all of which have one; C of them."""
-    counts = np.bincount(train.categories, minlength=num_categories)[:num_categories]
-    return tuple((counts / len(train)).tolist())
+    """Each category's share of the training names by weight; all have one; C of them."""
+    sums = np.bincount(train.categories, train.weights, num_categories)[:num_categories]
+    return tuple((sums / train.weights.sum()).tolist())
 
 
 def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
@@ -329,11 +329,12 @@ def fit_ngram_weight(mixture: Mixture, names: EncodedNames) -> NgramWeight:
     weights = np.linspace(0, 1, 41)
     lengths = mixture.ngram.order
     nats = np.zeros((lengths, len(weights)))
-    for _, targets, parts in mixture.event_parts(names):
+    event_weights = names.event_weights
+    for places, targets, parts in mixture.event_parts(names):
         length = np.rint(parts.seen.numpy() * (lengths - 1)).astype(int)  # (E,)
         for i, w in enumerate(weights):
             log_probs = target_log_probs(parts, NgramWeight(w, w), targets)  # (E,)
-            nats[:, i] -= np.bincount(length, log_probs, minlength=lengths)
+            nats[:, i] -= np.bincount(length, log_probs * event_weights[places], lengths)
     lines = [NgramWeight(float(short), float(long)) for short in weights for long in weights]
 
     def cost(line: NgramWeight) -> float:

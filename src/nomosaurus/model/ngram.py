@@ -51,9 +51,13 @@ class KneserNey:
     def fit(cls, names: EncodedNames, vocab_size: int, order: int) -> "KneserNey":
         """Count and discount the n-grams of training names, up to `order`, at least 1.
 
-        Where no name is long enough for that, K is the longest that there is.
+        Where no name is long enough for that, K is the longest that there is. Weights count at
+        the highest order, where n-grams are counted as often as they occur: once it is
+        discounted, a k-gram's count is multiplied by the mean weight of the names that have it.
         """
+        names = names.distinct()
         symbols, place = _joined(names)
+        weights = np.repeat(names.weights, names.lengths + 2)
         # grams[k][i]: the id of the k-gram that ends at i, if it does not reach back
         # beyond the start of its name.
         grams = [np.zeros(len(symbols), dtype=np.int64)]
@@ -73,8 +77,11 @@ class KneserNey:
         orders = []
         for k, keys in enumerate(keys_of, start=1):
             predicted = (place > 0) & (grams[k] >= 0)
+            mean_weight: np.ndarray | float = 1.0
             if k == order:
                 counts = np.bincount(grams[k][predicted], minlength=len(keys))
+                weighted = np.bincount(grams[k][predicted], weights[predicted], len(keys))
+                mean_weight = weighted / np.maximum(counts, 1)
             else:
                 # A k-gram that begins its name has nothing before it, so it is counted
                 # as it is; any other by how many different symbols come before it.
@@ -90,9 +97,9 @@ class KneserNey:
             orders.append(
                 Order(
                     keys,
-                    counts - taken,
-                    np.bincount(contexts, counts, minlength=num_contexts),
-                    np.bincount(contexts, taken, minlength=num_contexts),
+                    (counts - taken) * mean_weight,
+                    np.bincount(contexts, counts * mean_weight, minlength=num_contexts),
+                    np.bincount(contexts, taken * mean_weight, minlength=num_contexts),
                 )
             )
         return cls(orders, vocab_size)
@@ -198,9 +205,9 @@ class KneserNey:
 def choose_order(
     train: EncodedNames, validation: EncodedNames, vocab_size: int, max_order: int
 ) -> KneserNey:
-    """The model of the order, 1 to `max_order`, that predicts `validation` best."""
+    """The model of the order, 1 to `max_order`, that predicts `validation` best, by weight."""
     models = [KneserNey.fit(train, vocab_size, order) for order in range(1, max_order + 1)]
-    return min(models, key=lambda model: model.name_nats(validation).sum())
+    return min(models, key=lambda model: validation.weights @ model.name_nats(validation))
 
 
 def _joined(names: EncodedNames) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,8 @@ class ListBits(NamedTuple):
 
         def sorted_bits(names: EncodedNames) -> np.ndarray:
             nats = mixture.name_nats(names) + unknown_nats(names, vocabulary)  # (N,)
-            return np.sort(bits_per_char(nats, names.lengths + 1)).astype(np.float32)
+            of_names = names.mean_by_name(nats)
+            return np.sort(bits_per_char(of_names, names.distinct().lengths + 1)).astype(np.float32)
 
         return cls(sorted_bits(train), sorted_bits(validation))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200e\u200f\u00ad\u2060"))
 """Marks that nobody sees: byte-order mark, zero-width space, directions, soft hyphen, word joiner.
 Joiners that scripts need stay: U+200C and U+200D."""
-DROP_REASONS = ("empty", "too_long", "control_character")
+DROP_REASONS = ("empty", "too_long", "control_character", "zero_weight")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Corpus:
         duplicates: Rows merged into an equal name above them.
         invisible: Rows that held invisible marks, which are taken out.
         written: Of each name, how its first row writes it.
-        categories: Of each name, that of its first row; empty without data.condition.
-        category_conflicts: Rows merged into an equal name of another category.
+        categories: Of each name, those of all its rows, sorted; empty without data.condition.
+        weights: Of each name, the sum over its rows; empty without data.weight.
         familiar_validation, familiar_test: Held-out names on neither side, since the base that
             networks start from has learnt them.
     """
@@ -48,8 +48,8 @@ class Corpus:
     duplicates: int
     invisible: int
     written: dict[str, str]
-    categories: dict[str, str]
-    category_conflicts: int
+    categories: dict[str, tuple[str, ...]]
+    weights: dict[str, float]
     familiar_validation: list[str] = field(default_factory=list)
     familiar_test: list[str] = field(default_factory=list)
 
@@ -86,7 +86,8 @@ class Corpus:
         `case_kept` is the share of the names held out that are written as on the list.
         `letters` counts the characters of all kept names. `unknown_validation` and
         `unknown_test` count characters that no training name has; with `_category`, names
-        whose category no training name has. `categories` are those of the training names.
+        of a category that no training name has. `categories` are those of the training names;
+        names in `several_categories` belong to all of them.
         `familiar` names are held out and left aside, since the base has learnt them.
         """
         lengths = [len(characters(name)) for name in self.names()]
@@ -100,7 +101,7 @@ class Corpus:
 
         def unknown_category(names: list[str]) -> int:
             categories = (self.categories[name] for name in names if self.categories)
-            return sum(category not in known_categories for category in categories)
+            return sum(not known_categories.issuperset(found) for found in categories)
 
         return {
             "rows_read": self.rows_read,
@@ -121,7 +122,7 @@ class Corpus:
             "unknown_validation": unknown(self.validation),
             "unknown_test": unknown(self.test),
             "categories": vocabulary.num_categories,
-            "category_conflicts": self.category_conflicts,
+            "several_categories": sum(len(found) > 1 for found in self.categories.values()),
             "unknown_category_validation": unknown_category(self.validation),
             "unknown_category_test": unknown_category(self.test),
         }
@@ -133,19 +134,24 @@ def build_corpus(params: DataParams) -> Corpus:
     Raises:
         ListError: If the list cannot be read, or is too small to split.
     """
-    rows = read_rows(Path(params.path), params.column, params.condition, params.encoding)
+    rows = read_rows(
+        Path(params.path), params.column, params.condition, params.encoding, params.weight
+    )
     dropped: Counter[str] = Counter()
-    names: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    weights: defaultdict[str, float] = defaultdict(float)
     written: dict[str, str] = {}
-    conflicts = 0
     for row in rows:
         name = normalise(row.name, lowercase=params.lowercase)
-        reason = drop_reason(name, params.max_length)
+        reason = drop_reason(name, params.max_length) or ("" if row.weight else "zero_weight")
         if reason:
             dropped[reason] += 1
         else:
-            category = normalise(row.category, lowercase=False)
-            conflicts += names.setdefault(name, category) != category
+            category, found = normalise(row.category, lowercase=False), names.get(name, ())
+            if category not in found:
+                names[name] = (*found, category)
+            if params.weight:
+                weights[name] += row.weight
             written.setdefault(name, normalise(row.name, lowercase=False))
     duplicates = len(rows) - dropped.total() - len(names)
     if not names:
@@ -171,9 +177,14 @@ def build_corpus(params: DataParams) -> Corpus:
         duplicates=duplicates,
         invisible=sum(not INVISIBLE.keys().isdisjoint(map(ord, row.name)) for row in rows),
         written=written,
-        categories=names if params.condition else {},
-        category_conflicts=conflicts,
+        categories={n: _sorted(c) for n, c in names.items()} if params.condition else {},
+        weights=dict(weights),
     )
+
+
+def _sorted(categories: tuple[str, ...]) -> tuple[str, ...]:
+    """A row without a category says nothing where another row of the name has one."""
+    return tuple(sorted(filter(None, categories))) or ("",)
 
 
 def _parted(

@@ -1,6 +1,6 @@
 """Names as ids: encoded, on disk as `prepare` leaves them, and in batches by length."""
 
-# N names, B batch, T time steps (longest name of the batch + boundary), V vocabulary,
+# N rows, a name each, B batch, T time steps (longest name of the batch + boundary), V vocabulary,
 # C categories
 
 import json
@@ -21,35 +21,58 @@ from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary
 
 @dataclass(frozen=True)
 class EncodedNames:
-    """Many names as ids: their one-hot matrices in compact form, and their categories.
+    """Many names as ids: their one-hot matrices in compact form, their categories and weights.
+
+    A name of several categories has a row for each, one after the other, which share its weight.
 
     Attributes:
         ids: Every character of every name, one after the other, without
             boundaries; shape (characters,).
         offsets: Name i is `ids[offsets[i] : offsets[i + 1]]`; shape (N + 1,).
         categories: Of each name; C where it is not known, and everywhere if C is 0; shape (N,).
+        weights: How often each row counts, above 0; double, shape (N,).
+        repeats: Whether a row is the name above it, in another category; bool, shape (N,).
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     categories: np.ndarray
+    weights: np.ndarray
+    repeats: np.ndarray
 
     @classmethod
     def from_names(
         cls,
         names: Sequence[str],
         vocabulary: Vocabulary,
-        categories: Mapping[str, str] | None = None,
+        categories: Mapping[str, Sequence[str]] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> "EncodedNames":
         """Encode names; what is outside the vocabulary gets the unknown id.
 
-        A name without an entry in `categories` is of no known category.
+        A name without an entry in `categories` is of no known category; one without an entry in
+        `weights` has the weight 1.
         """
-        encoded = [vocabulary.encode(name) for name in names]
+        of_names = [(categories or {}).get(name) or (None,) for name in names]
+        num_rows = np.array([len(found) for found in of_names], dtype=np.int64)
+        first = np.cumsum(num_rows) - num_rows
+        encoded = [
+            ids
+            for name, found in zip(names, of_names, strict=True)
+            for ids in [vocabulary.encode(name)] * len(found)
+        ]
         ids = np.concatenate(encoded) if encoded else np.empty(0, dtype=vocabulary.id_type)
         lengths = [len(name) for name in encoded]
-        category_ids = vocabulary.encode_categories(map((categories or {}).get, names))
-        return cls(ids, np.cumsum([0, *lengths], dtype=np.int64), category_ids)
+        of_name = np.array([(weights or {}).get(name, 1.0) for name in names], dtype=np.double)
+        repeats = np.ones(len(encoded), dtype=bool)
+        repeats[first] = False
+        return cls(
+            ids,
+            np.cumsum([0, *lengths], dtype=np.int64),
+            vocabulary.encode_categories(category for found in of_names for category in found),
+            np.repeat(of_name / num_rows, num_rows),
+            repeats,
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -62,7 +85,25 @@ class EncodedNames:
         """The names in `rows`, shape (R,), in that order; a name may come several times."""
         ids = np.concatenate([self.ids[:0], *(self[i] for i in rows)])
         offsets = np.cumsum([0, *self.lengths[rows]], dtype=np.int64)
-        return EncodedNames(ids, offsets, self.categories[rows])
+        return EncodedNames(
+            ids, offsets, self.categories[rows], self.weights[rows], self.repeats[rows]
+        )
+
+    def distinct(self) -> "EncodedNames":
+        """Each name once, in the first of its categories, with all its weight."""
+        if not self.repeats.any():
+            return self
+        once = self.select(np.flatnonzero(~self.repeats))
+        return replace(once, weights=np.bincount(self._name_numbers, self.weights))
+
+    def mean_by_name(self, values: np.ndarray) -> np.ndarray:
+        """Means of values of each row, shape (N,), over each name's rows; shape (names,)."""
+        return np.bincount(self._name_numbers, values) / np.bincount(self._name_numbers)
+
+    @property
+    def _name_numbers(self) -> np.ndarray:
+        """Of each row, the number of its name among the distinct ones, from 0; shape (N,)."""
+        return np.cumsum(~self.repeats) - 1
 
     def with_category(self, i: int) -> "EncodedNames":
         """The same names, all of the category with this id."""
@@ -102,12 +143,34 @@ class EncodedNames:
         targets[is_letter] = self.ids
         return targets
 
-    def num_known_events(self, vocab_size: int) -> int:
-        """Events that a vocabulary of this size can score: all but unknown characters."""
-        return self.num_events - int((np.asarray(self.ids) >= vocab_size).sum())
+    @property
+    def event_weights(self) -> np.ndarray:
+        """The weight of each event's row, shape (P,)."""
+        return np.repeat(self.weights, self.lengths + 1)
+
+    def mean_of_known(self, events: np.ndarray, vocab_size: int) -> float:
+        """The weighted mean over the events that a vocabulary of this size can score.
+
+        `events` is a value of each event, shape (P,), 0 where its character is unknown.
+        """
+        weights = self.event_weights
+        return float((events * weights).sum() / weights[self.targets < vocab_size].sum())
+
+    def drawn_rows(self, generator: torch.Generator) -> np.ndarray:
+        """N rows in random order, each as often as its weight says, give or take once.
+
+        Systematic resampling (Kitagawa 1996). With equal weights, each once.
+        """
+        order = torch.randperm(len(self), generator=generator).numpy()
+        if (self.weights == self.weights[:1]).all():
+            return order
+        places = np.arange(len(self)) + torch.rand((), generator=generator).item()
+        shares = np.cumsum(self.weights) / self.weights.sum()
+        rows = np.searchsorted(shares, places / len(self), side="right")
+        return np.minimum(rows, len(self) - 1)[order]
 
     def sum_by_name(self, events: np.ndarray) -> np.ndarray:
-        """Sums of a value of each event, shape (P,), over each name; shape (N,)."""
+        """Sums of a value of each event, shape (P,), over each row; shape (N,)."""
         return np.bincount(self.event_rows, events, minlength=len(self))
 
     def decode(self, vocabulary: Vocabulary) -> list[str]:
@@ -160,18 +223,15 @@ def make_batch(names: EncodedNames, rows: np.ndarray) -> Batch:
 def batches_by_length(
     names: EncodedNames, batch_size: int, generator: torch.Generator | None = None
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every name once, in batches of nearly one length, so that little is padded.
+    """Names in batches of nearly one length, so that little is padded.
 
-    With a generator, which names of a length meet and the order of the batches are random;
-    without one, the shortest names come first.
+    Without a generator, every row once, the shortest names first. With one, `drawn_rows`; which
+    names of a length meet and the order of the batches are random.
 
     Yields:
         The rows of the names in the batch, shape (B,), and the batch.
     """
-    if generator is None:
-        order = np.arange(len(names))
-    else:
-        order = torch.randperm(len(names), generator=generator).numpy()
+    order = np.arange(len(names)) if generator is None else names.drawn_rows(generator)
     order = order[np.argsort(names.lengths[order], kind="stable")]
     chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     if generator is not None:
@@ -195,12 +255,17 @@ class Split(NamedTuple):
 
     @classmethod
     def encode(
-        cls, sides: Sequence[Sequence[str]], categories: Mapping[str, str] | None = None
+        cls,
+        sides: Sequence[Sequence[str]],
+        categories: Mapping[str, Sequence[str]] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> "Split":
         """Encode the names of train, validation and test, and the familiar ones."""
         vocabulary = Vocabulary.from_names(sides[0], categories)
-        encoded = (EncodedNames.from_names(side, vocabulary, categories) for side in sides)
-        return cls(vocabulary, *encoded)
+        return cls(
+            vocabulary,
+            *(EncodedNames.from_names(side, vocabulary, categories, weights) for side in sides),
+        )
 
 
 SIDES = ("train", "validation", "test", "familiar")

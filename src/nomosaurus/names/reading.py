@@ -7,6 +7,7 @@ would learn it.
 import codecs
 import csv
 import io
+import math
 import re
 import sys
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from nomosaurus.errors import ListError
@@ -23,6 +25,8 @@ NO_LISTS = ("readme", "license", "licence", "notice")
 """Names, without their endings, of files that may lie beside lists."""
 AUTO = "auto"
 """UTF-8, or UTF-16 if the file begins with its mark."""
+BY_FILE = "<file>"
+"""As data.condition: the category of a name is that of its file, whose name it is."""
 
 ODD_LINES = {
     "a heading": (re.compile(r"\s*#"), 0.0, "remove it"),
@@ -41,29 +45,38 @@ refused, and what to do."""
 
 
 class Row(NamedTuple):
-    """A raw row of a list; its category is empty without data.condition."""
+    """A raw row of a list.
+
+    Attributes:
+        category: Empty without data.condition.
+        weight: How often the name counts, 0 or more; 1 without data.weight.
+    """
 
     name: str
     category: str
+    weight: float
 
 
-def read_rows(path: Path, column: str, condition: str = "", encoding: str = AUTO) -> list[Row]:
+def read_rows(
+    path: Path, column: str, condition: str = "", encoding: str = AUTO, weight: str = ""
+) -> list[Row]:
     """The raw rows of a list: one file, or a folder of files of the known formats.
 
     Args:
         path: CSV, TSV or Parquet, or TXT with a name a line.
         column: The column with the names; not used for TXT.
-        condition: The column with the categories; empty for none.
+        condition: The column with the categories; empty for none, `BY_FILE` for the file's name.
         encoding: Of CSV, TSV and TXT, as Python knows it, or `AUTO`.
+        weight: The column with the weights; empty for none.
 
     Raises:
         ListError: If a file is missing, of another format or encoding, malformed, lacks a column,
-            or has lines that look like no names.
+            or has lines that look like no names, or weights that are none.
     """
     if not path.exists():
         raise ListError(f"{path} not found; data.path in params.yaml names the list")
     if not path.is_dir():
-        return _read_file(path, column, condition, encoding)
+        return _read_file(path, column, condition, encoding, weight)
     files = sorted(
         file for file in path.iterdir() if file.suffix.lower() in FORMATS and file.is_file()
     )
@@ -73,10 +86,10 @@ def read_rows(path: Path, column: str, condition: str = "", encoding: str = AUTO
     files = [file for file in files if file not in beside]
     if not files:
         raise ListError(f"{path} holds no list; a list ends in {', '.join(FORMATS)}")
-    return [row for file in files for row in _read_file(file, column, condition, encoding)]
+    return [row for file in files for row in _read_file(file, column, condition, encoding, weight)]
 
 
-def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[Row]:
+def _read_file(path: Path, column: str, condition: str, encoding: str, weight: str) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
@@ -86,17 +99,18 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
             problem = str(error).splitlines()[0]
             raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
-        return _rows(table, path, column, condition)
+        return _rows(table, path, column, condition, weight)
     if suffix == ".txt":
-        if condition:
-            raise ListError(
-                f"{path} has no columns, and so no column {condition!r}; save the list as CSV, or "
-                "set data.condition to ''"
-            )
+        for param, wanted in (("condition", condition), ("weight", weight)):
+            if wanted not in ("", BY_FILE):
+                raise ListError(
+                    f"{path} has no columns, and so no column {wanted!r}; save the list as CSV, or "
+                    f"set data.{param} to ''"
+                )
         text = decode(path.read_bytes(), str(path), encoding=encoding)
         lines = text.removesuffix("\n").split("\n") if text else []
         _refuse_odd_lines(lines, path)
-        return [Row(line, "") for line in lines]
+        return [Row(line, path.stem if condition else "", 1.0) for line in lines]
     text = decode(path.read_bytes(), str(path), encoding=encoding)
     separator, text = _separator(text, suffix)
     try:
@@ -119,7 +133,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         _refuse_long_rows(text, path, separator)
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
-    return _rows(table, path, column, condition)
+    return _rows(table, path, column, condition, weight)
 
 
 def _refuse_odd_lines(lines: Sequence[str], path: Path) -> None:
@@ -176,20 +190,42 @@ def _separator(text: str, suffix: str) -> tuple[str, str]:
     return ";" if ";" in header and "," not in header else ",", text
 
 
-def _rows(table: pd.DataFrame, path: Path, column: str, condition: str) -> list[Row]:
+def _rows(table: pd.DataFrame, path: Path, column: str, condition: str, weight: str) -> list[Row]:
     names = _column(table, path, column, "data.column")
-    if not condition:
-        return [Row(name, "") for name in names]
-    return list(map(Row, names, _column(table, path, condition, "data.condition")))
+    categories, weights = [path.stem if condition else ""] * len(names), [1.0] * len(names)
+    if condition not in ("", BY_FILE):
+        categories = _column(table, path, condition, "data.condition")
+    if weight:
+        weights = _weights(table, path, names, weight)
+    return list(map(Row, names, categories, weights))
 
 
-def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[str]:
+def _weights(table: pd.DataFrame, path: Path, names: Sequence[str], column: str) -> list[float]:
+    """The weight of each row; 0 where there is no name."""
+    _refuse_missing(table, path, column, "data.weight")
+    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float, na_value=math.nan)
+    filled = np.array([bool(name.strip()) for name in names], dtype=bool)
+    wrong = np.flatnonzero(filled & ~((numbers >= 0) & np.isfinite(numbers)))
+    if len(wrong):
+        raise ListError(
+            f"{path}: data.weight is the column {column!r}, whose values must be numbers of 0 or "
+            f"more, such as 1234 or 0.5, got {str(table[column].iloc[wrong[0]])!r} for the name "
+            f"{names[wrong[0]]!r}"
+        )
+    return np.where(filled, numbers, 0.0).tolist()
+
+
+def _refuse_missing(table: pd.DataFrame, path: Path, column: str, param: str) -> None:
     if column not in table.columns:
         raise ListError(
             f"{path} has no column {column!r}; it has "
             f"{', '.join(repr(str(name)) for name in table.columns)}; set {param}, or, if its "
             "first line is a name, put a line with the columns' names above it"
         )
+
+
+def _column(table: pd.DataFrame, path: Path, column: str, param: str) -> list[str]:
+    _refuse_missing(table, path, column, param)
     if path.suffix.lower() == ".parquet" and pd.api.types.infer_dtype(
         table[column].astype(object), skipna=True
     ) not in ("string", "integer", "empty"):

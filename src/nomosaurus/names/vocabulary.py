@@ -49,18 +49,18 @@ class Vocabulary:
 
     @classmethod
     def from_names(
-        cls, names: Sequence[str], categories: Mapping[str, str] | None = None
+        cls, names: Sequence[str], categories: Mapping[str, Sequence[str]] | None = None
     ) -> "Vocabulary":
         """Collect the characters and categories of the training names.
 
-        `categories` has that of every name, or of none. `unknown_mass` is the Good-Turing
+        `categories` has those of every name, or of none. `unknown_mass` is the Good-Turing
         estimate (Good 1953): the number of characters seen exactly once, or 1 if there is none,
         over the number of events (characters and ends) plus 1.
         """
         counts = Counter(character for name in names for character in characters(name))
         singletons = sum(count == 1 for count in counts.values())
         unknown_mass = max(singletons, 1) / (counts.total() + len(names) + 1)
-        of_names = {categories[name] for name in names} if categories else ()
+        of_names = {c for name in names for c in categories[name]} if categories else ()
         return cls(tuple(sorted(counts)), unknown_mass, tuple(sorted(of_names)))
 
     @property

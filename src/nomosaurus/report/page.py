@@ -171,6 +171,8 @@ GROUPS = {
         "network_gain_nats": _difference(_GAIN),
         "memory_gain_nats": _difference(_MEMORY),
         "condition_gain_nats": _difference(_CONDITION),
+        "weighted_perplexity": Telling(_TWO, _nothing),
+        "weighted_gain_nats": _difference(_GAIN),
         "perplexity_with_familiar": Telling(_TWO, _nothing),
         "calibration_error": Telling(_percent, _times_chance, "by chance alone"),
     },

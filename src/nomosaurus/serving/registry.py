@@ -326,7 +326,7 @@ def promote(
     test = load_split(prepared, "test")
     if load_vocabulary(prepared) != model.vocabulary:
         raise ArtifactError(f'{prepared} is not what {model_path} learnt from; run "dvc repro"')
-    names = decoded(test, model.vocabulary)
+    names = decoded(test.distinct(), model.vocabulary)
     with _one_promotion():
         registry = Registry(params.promote.registered_model)
         challenger = registry.register(model_path, names_sha256(names))

@@ -144,7 +144,7 @@ def _data_hash(tasks: Sequence[Task]) -> str:
     digest = hashlib.sha256()
     for task in tasks:
         for names in (task.train, task.validation):
-            for array in (names.ids, names.offsets, names.categories):
+            for array in vars(names).values():
                 digest.update(f"{array.dtype} {array.shape} ".encode())
                 digest.update(np.ascontiguousarray(array).data)
         if task.start:

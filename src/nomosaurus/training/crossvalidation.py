@@ -22,8 +22,9 @@ def make_folds(
     names: Sequence[str],
     num_folds: int,
     key: str,
-    categories: Mapping[str, str] | None = None,
+    categories: Mapping[str, Sequence[str]] | None = None,
     base: Base | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Split]:
     """Hold out each k-th of different, normalised names in turn; the next is for validation.
 
@@ -54,7 +55,7 @@ def make_folds(
         sides = [
             [name for name, chosen in zip(names, side, strict=True) if chosen] for side in parts
         ]
-        folds.append(Split.encode(sides, categories))
+        folds.append(Split.encode(sides, categories, weights))
     return folds
 
 
@@ -87,5 +88,5 @@ def held_out_costs(
     for i, fold in enumerate(folds):
         own = trainings[i * of_fold : (i + 1) * of_fold]
         best = best_of(fit_all(recipes, own, fold.train, fold.validation))
-        costs.append(name_costs(event_costs(best.mixture, fold.vocabulary, fold.test)))
+        costs.append(name_costs(event_costs(best.mixture, fold.vocabulary, fold.test), fold.test))
     return pd.concat(costs, ignore_index=True)

@@ -224,7 +224,7 @@ def train_network(
             break
         started = time.process_time()
         network.train()
-        total = 0.0
+        total, num_events = 0.0, 0
         batches = batches_by_length(train, params.batch_size, generator)
         for done, (rows, batch) in enumerate(batches, start=1):
             progress = (number - 1 + (done - 1) / num_batches) / params.max_epochs  # 0 to 1
@@ -240,7 +240,8 @@ def train_network(
             torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
             state.optimiser.step()
             state.averaged.update_parameters(network)
-            total += float(loss.detach()) * int(batch.mask.sum())
+            events = int(batch.mask.sum())
+            total, num_events = total + float(loss.detach()) * events, num_events + events
             on_progress(number - 1 + done / num_batches)
         validation_nats = mean_nats(state.averaged.module, task.validation)
         if not math.isfinite(total) or not math.isfinite(validation_nats):
@@ -248,9 +249,7 @@ def train_network(
                 f"the loss is not a number in epoch {number}; "
                 f"lower train.learning_rate (now {params.learning_rate:g})"
             )
-        epoch = state.end_epoch(
-            total / train.num_events, validation_nats, time.process_time() - started
-        )
+        epoch = state.end_epoch(total / num_events, validation_nats, time.process_time() - started)
         if on_snapshot:
             on_snapshot(state.snapshot())
         on_epoch(epoch)

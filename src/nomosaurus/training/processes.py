@@ -221,18 +221,22 @@ def training_summary(
 ) -> dict[str, int | float]:
     """The figures for metrics/train.json.
 
-    Nats are per event on the validation names, characters never seen left out: of the model,
-    of its networks without the n-gram, and of the n-gram alone.
+    Nats are per event on the validation names, by weight, characters never seen left out: of the
+    model, of its networks without the n-gram, and of the n-gram alone.
     """
-    nats = dict.fromkeys(("validation", "network_validation", "ngram_validation"), 0.0)
-    weights = (mixture.ngram_weight, NETWORKS_ALONE, NGRAM_ALONE)
-    for _, targets, parts in mixture.event_parts(validation):
-        for key, weight in zip(nats, weights, strict=True):
-            nats[key] -= float(target_log_probs(parts, weight, targets).sum())
-    known = validation.num_known_events(mixture.vocab_size)
+    weights = {
+        "validation": mixture.ngram_weight,
+        "network_validation": NETWORKS_ALONE,
+        "ngram_validation": NGRAM_ALONE,
+    }
+    nats = {key: np.zeros(validation.num_events) for key in weights}
+    for places, targets, parts in mixture.event_parts(validation):
+        for key, weight in weights.items():
+            nats[key][places] = -target_log_probs(parts, weight, targets)
+    means = {key: validation.mean_of_known(x, mixture.vocab_size) for key, x in nats.items()}
     return {
         "epochs": sum(len(training.epochs) for training in trainings),
-        **{f"{key}_nats": round(total / known, 4) for key, total in nats.items()},
+        **{f"{key}_nats": round(mean, 4) for key, mean in means.items()},
         "ngram_order": mixture.ngram.order,
         "ngram_weight_short": mixture.ngram_weight.short,
         "ngram_weight_long": mixture.ngram_weight.long,

@@ -48,7 +48,7 @@ class Fitted:
     """The outcome of one recipe.
 
     Attributes:
-        validation_nats: Of the mixture, per event, characters never seen left out.
+        validation_nats: Of the mixture, per event, by weight, characters never seen left out.
     """
 
     recipe: Recipe
@@ -76,8 +76,8 @@ def fit_all(
     for recipe in recipes:
         own, rest = rest[: recipe.model.members], rest[recipe.model.members :]
         mixture = fit_mixture([t.network for t in own], train, validation, recipe.model)
-        known = validation.num_known_events(mixture.vocab_size)
-        nats = -float(mixture.event_log_probs(validation).sum()) / known
+        log_probs = mixture.event_log_probs(validation)
+        nats = -validation.mean_of_known(log_probs, mixture.vocab_size)
         outcomes.append(Fitted(recipe, own, mixture, nats))
     return outcomes
 
