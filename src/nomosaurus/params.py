@@ -77,7 +77,7 @@ class DataParams(Section):
 class ModelParams(Section):
     """The network's form."""
 
-    cell: Cell
+    cell: Literal[Cell, Auto]
     hidden_size: HiddenSize | Auto
     num_layers: int = Field(ge=1, le=4)
     dropout: DropProbability | Auto
@@ -90,6 +90,7 @@ class ModelParams(Section):
 class ModelRecipe(ModelParams):
     """The same with each `auto` settled, but for `ngram_weight`, which training fits."""
 
+    cell: Cell
     hidden_size: HiddenSize
     dropout: DropProbability
     state_dropout: DropProbability
@@ -343,10 +344,11 @@ class Recipe(Section):
         """
         values: dict[str, int | float | str] = {"batch_size": auto_batch_size(num_names)}
         if base:
-            values |= AUTO_BASE | {"start": "base", "hidden_size": base.hidden_size}
+            values |= AUTO_BASE | {"start": "base"}
+            values |= {"cell": base.cell, "hidden_size": base.hidden_size}
         else:
             most = next(most for most in AUTO if num_names <= most)
-            values |= AUTO[most] | {"start": "fresh"}
+            values |= AUTO[most] | {"start": "fresh", "cell": "lstm"}
             if params.model.cell == "rnn":
                 values |= AUTO_RNN[most]
 

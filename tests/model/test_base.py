@@ -17,6 +17,7 @@ from nomosaurus.model.file import load_model, save_model
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.names.corpus import build_corpus, learnt_hashes
 from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.params import Recipe
 
 OTHERS = ["ulm", "Ulna", "alum", "manul", "luna", "anlu"]
 
@@ -146,6 +147,17 @@ def test_a_list_that_the_base_knows_starts_fresh_and_says_why(base, tmp_path, ca
     params, corpus = listed(tmp_path, names, path)
     assert base_to_try(params, corpus) is None
     assert "it has learnt 75% of the list's names" in capsys.readouterr().err
+
+
+def test_cell_and_size_come_from_the_base_where_they_are_auto(base, file, tmp_path):
+    params, corpus = listed(tmp_path, some_names("almnu"), file)
+    model = params.model.model_copy(update={"cell": "auto", "hidden_size": "auto"})
+    params = params.model_copy(update={"model": model})
+    assert base_to_try(params, corpus)
+    gru = base.params.model_copy(update={"cell": "gru", "hidden_size": 8})
+    of_base = Recipe.for_list(params, len(corpus.train), gru).model
+    assert (of_base.cell, of_base.hidden_size) == ("gru", 8)
+    assert Recipe.for_list(params, len(corpus.train)).model.cell == "lstm"
 
 
 @pytest.mark.parametrize(
