@@ -115,6 +115,32 @@ class EncodedNames:
         return [vocabulary.decode(self[i]) for i in range(len(self))]
 
 
+def check_names(names: EncodedNames, vocabulary: Vocabulary, *, learnt: bool) -> None:
+    """Refuse arrays, read from a file, that are not names of a vocabulary.
+
+    Learnt names have known characters and categories; there is at least one.
+
+    Raises:
+        ValueError: Naming the array, and what is wrong with it.
+    """
+    ids, offsets, categories = names.ids, names.offsets, names.categories
+    for part, array in zip(PARTS, (ids, offsets, categories), strict=True):
+        kind = "i" if part == "offsets" else "u"
+        if array.ndim != 1 or array.dtype.kind != kind:
+            raise ValueError(f"{part} has the type {array.dtype} and the shape {array.shape}")
+    if len(offsets) < 1 + learnt or offsets[0] != 0 or offsets[-1] != len(ids):
+        raise ValueError("offsets do not run from 0 to the number of ids")
+    if (offsets[1:] <= offsets[:-1]).any():
+        raise ValueError("offsets do not rise, so a name is empty")
+    most = vocabulary.size - 1 if learnt else vocabulary.unknown_id
+    if len(ids) and not (ids.min() > BOUNDARY_ID and ids.max() <= most):
+        raise ValueError(f"ids run from {ids.min()} to {ids.max()}, and may from 1 to {most}")
+    count = vocabulary.num_categories
+    most = count - 1 if learnt and count else count
+    if len(categories) != len(names) or (len(categories) and categories.max() > most):
+        raise ValueError(f"categories are {len(categories)} of {len(names)} names, or above {most}")
+
+
 PARTS = tuple(field.name for field in fields(EncodedNames))
 """The arrays of one side, each in a file of its name."""
 
