@@ -1,14 +1,17 @@
 """Files: where they lie, and writing that loses nothing: beside first, then renamed."""
 
+import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from nomosaurus.errors import ArtifactError
 
@@ -72,6 +75,29 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV with a header, without the index."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; a folder, a pipe or a device, which may have no end, is refused.
+
+    Raises:
+        OSError: If it cannot be read, or is no file.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return path.read_bytes()
+
+
+def problem_in(error: ValidationError) -> str:
+    """The first rule that content broke: where, the rule, and the value, in one short line."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    rule = problem["msg"].removeprefix("Value error, ")
+    value = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
+    return f"{where[:100]}: {rule[:200]}{value[:60]}".removeprefix(": ")
 
 
 def read_output(path: Path, made_by: str) -> bytes:

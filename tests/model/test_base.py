@@ -1,3 +1,5 @@
+import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from nomosaurus.model.base import (
     load_base,
     save_base,
 )
-from nomosaurus.model.file import load_model, save_model
+from nomosaurus.model.file import load_model, read_tensors, save_model, write_tensors
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.names.corpus import build_corpus, learnt_hashes
 from nomosaurus.names.vocabulary import Vocabulary
@@ -80,6 +82,46 @@ def test_a_model_of_a_list_is_a_base_that_knows_what_it_learnt(tmp_path):
 def test_a_base_is_no_model_to_write_names_with(file):
     with pytest.raises(ModelFileError, match="a base for networks to start from, and not a model"):
         load_model(file)
+
+
+def test_no_flipped_bit_of_a_base_goes_unnoticed(file):
+    content = file.read_bytes()
+    for bit in random.Random(1).sample(range(8 * len(content)), 200):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        with pytest.raises(ModelFileError, match=f'"git checkout {file}"'):
+            load_base(file)
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        {"format": "base 1"},
+        {"model": {}},
+        {"characters": []},
+        {"characters": list("aab")},
+        {"card": 5},
+        {"odd": 1},
+    ],
+    ids=str,
+)
+def test_a_made_up_base_is_one_line(file, replaced):
+    text, arrays = read_tensors(file, "")
+    write_tensors(file, json.loads(text) | replaced, arrays)
+    with pytest.raises(ModelFileError, match=f'"git checkout {file}"'):
+        load_base(file)
+
+
+@pytest.mark.parametrize("name", ["learnt", "networks.1.W_ya"])
+@pytest.mark.parametrize("change", [lambda x: None, lambda x: x[:0], lambda x: x.astype("f8")])
+def test_a_base_with_made_up_tensors_is_one_line(file, name, change):
+    text, arrays = read_tensors(file, "")
+    made_up = change(arrays.pop(name))
+    changed = {} if made_up is None else {name: made_up}
+    write_tensors(file, json.loads(text), arrays | changed)
+    with pytest.raises(ModelFileError, match=f'"git checkout {file}"'):
+        load_base(file)
 
 
 @pytest.mark.parametrize("keep", [0, 9, 300, -40])

@@ -1,3 +1,8 @@
+import json
+import os
+import random
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import make_model
@@ -7,7 +12,7 @@ import nomosaurus
 from nomosaurus.errors import ModelFileError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
-from nomosaurus.model.file import FORMAT, load_model, save_model
+from nomosaurus.model.file import load_model, read_tensors, save_model, write_tensors
 from nomosaurus.params import CELLS
 
 
@@ -71,15 +76,196 @@ def test_another_safetensors_file_is_refused(tmp_path):
         load_model(tmp_path / "x")
 
 
-def test_a_model_without_its_parts_is_refused(tmp_path):
-    save_file(
-        {"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": f'{{"format": {FORMAT}}}'}
-    )
-    with pytest.raises(ModelFileError, match="not a whole Nomosaurus model"):
+def test_a_file_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 4}'})
+    with pytest.raises(ModelFileError, match="x is of an earlier version of Nomosaurus; restore"):
         load_model(tmp_path / "x")
-    save_file({"x": np.zeros(1)}, tmp_path / "x", metadata={"nomosaurus": '{"format": 9}'})
+    write_tensors(tmp_path / "x", {"format": 9}, {})
     with pytest.raises(ModelFileError, match="has model format 9"):
         load_model(tmp_path / "x")
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path, model):
+    path = tmp_path / "model.safetensors"
+    save_model(path, model)
+    content = path.read_bytes()
+    length = 8 + int.from_bytes(content[:8], "little")
+    draw = random.Random(1)
+    bits = [*range(64), *draw.sample(range(64, 8 * length), 400)]  # of the header
+    bits += draw.sample(range(8 * length, 8 * len(content)), 200)
+    for bit in bits:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ModelFileError, match=r'model\.safetensors .*"dvc checkout"') as caught:
+            load_model(path)
+        assert "\n" not in str(caught.value)
+
+
+NAN = float("nan")
+MADE_UP_JSON = [
+    {"format": None},
+    {"format": [5]},
+    {"format": "5"},
+    {"characters": None},
+    {"characters": "abel"},
+    {"characters": []},
+    {"characters": ["", *"abceln"]},
+    {"characters": ["a", *"abceln"]},
+    {"characters": [1, *"abceln"]},
+    {"characters": [*"abceln", "x"]},
+    {"characters": [*"abcel"]},
+    {"unknown_mass": 0},
+    {"unknown_mass": 1},
+    {"unknown_mass": NAN},
+    {"unknown_mass": "half"},
+    {"categories": ["x"]},
+    {"categories": ["x", "x"]},
+    {"categories": None},
+    {"recipe": None},
+    {"recipe": {}},
+    {"recipe": []},
+    {"recipe": {"model": {"members": 32}}},
+    {"recipe": {"model": {"hidden_size": 4096}}},
+    {"recipe": {"model": {"hidden_size": 10**40}}},
+    {"recipe": {"model": {"num_layers": 4}}},
+    {"recipe": {"model": {"cell": "lstm"}}},
+    {"recipe": {"model": {"cell": ["gru"]}}},
+    {"recipe": {"train": {"num_threads": 10**9}}},
+    {"histories": []},
+    {"histories": [[], []]},
+    {"histories": {}},
+    {"histories": [[{"number": 1, "train_nats": 1.0, "validation_nats": 1.0}]] * 2},
+    {"histories": [[[1, NAN, NAN, True]]] * 2},
+    {"casing": None},
+    {"casing": {"places": {"": "odd"}}},
+    {"casing": {"words": {"a": 1}}},
+    {"casing": {"other": {}}},
+    {"ngram_order": 0},
+    {"ngram_order": 10**9},
+    {"ngram_order": 3.5},
+    {"ngram_weight": NAN},
+    {"ngram_weight": [NAN, NAN]},
+    {"ngram_weight": [0.5]},
+    {"ngram_weight": [0.5, 1.5]},
+    {"ngram_weight": ["0.5", 0.5]},
+    {"odd": 1},
+]
+MADE_UP_TENSORS = {
+    "train.ids": [
+        lambda x: None,
+        lambda x: x * 0,
+        lambda x: x + 50,
+        lambda x: x.astype(np.int64) - 300,
+        lambda x: x.astype(np.float32) * np.nan,
+        lambda x: x[:-1],
+        lambda x: x[:0],
+        lambda x: x[None],
+    ],
+    "train.offsets": [
+        lambda x: x[:0],
+        lambda x: x[:1],
+        lambda x: x[::-1],
+        lambda x: x + 1,
+        lambda x: x * 2**40,
+        lambda x: x.astype(np.float64),
+        lambda x: np.concatenate((x[:1], x)),
+    ],
+    "train.categories": [lambda x: x + 1, lambda x: x[1:], lambda x: x.astype(np.float32)],
+    "known_hashes": [
+        lambda x: x[::-1],
+        lambda x: x[:0],
+        lambda x: x.astype(np.float64),
+        lambda x: x[:, None],
+    ],
+    "scores.train": [
+        lambda x: x * np.nan,
+        lambda x: x[1:],
+        lambda x: -x[::-1],
+        lambda x: x[::-1],
+        lambda x: x.astype(np.float64),
+    ],
+    "scores.validation": [lambda x: x[:0], lambda x: x * np.inf],
+    "networks.0.W_ya": [
+        lambda x: None,
+        lambda x: x * np.nan,
+        lambda x: x + np.inf,
+        lambda x: x * 0 + np.float32(1e30),
+        lambda x: x.T,
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.int32),
+    ],
+    "networks.1.layers.0.b_a": [lambda x: x[:, None], lambda x: x[:1]],
+    "networks.2.b_y": [lambda x: np.zeros(7, np.float32)],
+}
+
+
+def nested(values: dict, replaced: dict) -> dict:
+    """Values with some replaced, in their sections too."""
+    return values | {
+        key: nested(values[key], value) if key in ("recipe", "model", "train") and value else value
+        for key, value in replaced.items()
+    }
+
+
+def refused(path) -> None:
+    with pytest.raises(ModelFileError, match=path.name) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.fixture
+def parts(tmp_path, model):
+    """The path of a model file, and what is in it."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, model)
+    text, arrays = read_tensors(path, "")
+    return path, json.loads(text), arrays
+
+
+@pytest.mark.parametrize("replaced", MADE_UP_JSON, ids=str)
+def test_a_made_up_header_is_refused_in_one_line(parts, replaced):
+    path, content, arrays = parts
+    recipe = replaced.get("recipe")
+    if isinstance(recipe, dict) and recipe:
+        replaced = {"recipe": nested(content["recipe"], recipe)}
+    write_tensors(path, content | replaced, arrays)
+    refused(path)
+
+
+@pytest.mark.parametrize("key", [*dict.fromkeys(k for made in MADE_UP_JSON[:-1] for k in made)])
+def test_a_header_that_lacks_a_key_is_refused_in_one_line(parts, key):
+    path, content, arrays = parts
+    del content[key]
+    write_tensors(path, content, arrays)
+    refused(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "5", '"format"', "[" * 100_000, '{"format": 5'])
+def test_json_of_another_kind_is_refused_in_one_line(parts, monkeypatch, text):
+    path, content, arrays = parts
+    monkeypatch.setattr("json.dumps", lambda *arguments, **settings: text)
+    write_tensors(path, content, arrays)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, i) for name, changes in MADE_UP_TENSORS.items() for i in range(len(changes))],
+)
+def test_made_up_tensors_are_refused_in_one_line(parts, name, number):
+    path, content, arrays = parts
+    made_up = MADE_UP_TENSORS[name][number](arrays.pop(name, None))
+    write_tensors(path, content, arrays | ({} if made_up is None else {name: made_up}))
+    refused(path)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match=str(path)):
+            load_model(path)
 
 
 def test_an_earlier_model_survives_a_failed_write(tmp_path, model, monkeypatch):

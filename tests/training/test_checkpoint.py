@@ -46,11 +46,24 @@ def test_snapshot_comes_back_as_it_was(tmp_path):
     assert back.tensors["generator"].dtype == torch.uint8
 
 
-@pytest.mark.parametrize("content", [None, b"", b"half of a snapshot"])
-def test_no_snapshot_or_half_of_one_is_none(tmp_path, content):
-    if content is not None:
-        (tmp_path / "0").write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"half of a snapshot"])
+def test_a_damaged_snapshot_is_none_and_said(tmp_path, capsys, content):
     assert load_snapshot(tmp_path / "0") is None
+    assert capsys.readouterr().err == ""
+    (tmp_path / "0").write_bytes(content)
+    assert load_snapshot(tmp_path / "0") is None
+    assert "0 is cut short, damaged" in capsys.readouterr().err
+
+
+def test_a_snapshot_with_a_flipped_bit_is_not_gone_on_with(tmp_path, capsys):
+    kept = []
+    train_network(tasks()[0], on_snapshot=kept.append)
+    save_snapshot(tmp_path / "0", kept[0])
+    flipped = bytearray((tmp_path / "0").read_bytes())
+    flipped[-5] ^= 1
+    (tmp_path / "0").write_bytes(flipped)
+    assert load_snapshot(tmp_path / "0") is None
+    assert "its checksum is wrong; its network starts afresh" in capsys.readouterr().err
 
 
 def test_finished_training_leaves_nothing(tmp_path, capsys):

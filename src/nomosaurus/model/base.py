@@ -6,31 +6,47 @@ and of the names that they learnt only hashes, so that none of them counts as ne
 
 # V characters of the list to learn, boundary included; N names
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from safetensors.numpy import save
 from torch import Tensor, nn
 
 from nomosaurus.errors import ListError, ModelFileError, ParamsError
-from nomosaurus.files import replace_file
-from nomosaurus.model.file import ENTRY, load_model, read_tensors
+from nomosaurus.model.file import (
+    Characters,
+    FileContent,
+    check_hashes,
+    checked,
+    format_of,
+    model_from,
+    networks_of,
+    not_whole,
+    read_tensors,
+    write_tensors,
+)
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.names.corpus import Corpus, learnt_hashes
 from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary, characters
 from nomosaurus.params import BASE_UP_TO, ModelRecipe, Params
 
-FORMAT = "base 1"
+FORMAT = "base 2"
 LEAST_KNOWN_LETTERS = 0.9
 """Of a list's letters, the share that a base must know to be tried on it."""
 MOST_KNOWN_NAMES = 0.5
 """Of a list's names, the share that a base may know: more, and too few are left to measure with."""
+
+
+class BaseContent(FileContent):
+    """What the JSON of a base file says; the card is for readers."""
+
+    format: str
+    model: ModelRecipe
+    characters: Characters
+    card: dict[str, Any]
 
 
 class Start(NamedTuple):
@@ -137,7 +153,7 @@ def hold_out_unfamiliar(corpus: Corpus, base: Base) -> Corpus:
 def save_base(path: Path, base: Base, card: Mapping[str, object]) -> None:
     """Write a base file; the same base gives the same bytes. `card` says what it learnt."""
     arrays = {
-        f"networks.{name}": np.ascontiguousarray(weight.half().numpy())
+        f"networks.{name}": weight.half().numpy()
         for name, weight in nn.ModuleList(base.networks).state_dict().items()
     }
     content = {
@@ -146,9 +162,7 @@ def save_base(path: Path, base: Base, card: Mapping[str, object]) -> None:
         "characters": base.characters,
         "card": card,
     }
-    metadata = {ENTRY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
-    encoded = save(arrays | {"learnt": np.unique(base.learnt)}, metadata=metadata)
-    replace_file(path, lambda beside: beside.write_bytes(encoded))
+    write_tensors(path, content, arrays | {"learnt": np.unique(base.learnt)})
 
 
 def load_base(path: Path) -> Base:
@@ -156,10 +170,15 @@ def load_base(path: Path) -> Base:
 
     Raises:
         ModelFileError: If it is missing, damaged, or neither.
+        OSError: If it cannot be read.
     """
-    content, tensors = read_tensors(path)
-    if content.get("format") != FORMAT:
-        model = load_model(path)
+    remedy = f'restore it with "git checkout {path}", or make the base again with "make base"'
+    if not path.exists():
+        raise ModelFileError(f"{path} not found; {remedy}")
+    text, tensors = read_tensors(path, remedy)
+    has = format_of(text)
+    if not str(has).startswith("base"):
+        model = model_from(path, text, tensors)
         names = model.train.decode(model.vocabulary)
         return Base(
             model.recipe.model,
@@ -167,18 +186,18 @@ def load_base(path: Path) -> Base:
             model.mixture.networks,
             np.unique(learnt_hashes(names)),
         )
-    try:
-        params = ModelRecipe.model_validate(content["model"])
-        known = tuple(content["characters"])
-        networks = [RecurrentNetwork(params, len(known) + 1) for _ in range(params.members)]
-        learnt = tensors.pop("learnt")
-        nn.ModuleList(networks).load_state_dict(
-            {
-                name.removeprefix("networks."): torch.from_numpy(weight).float()
-                for name, weight in tensors.items()
-            }
+    if has != FORMAT:
+        raise ModelFileError(
+            f"{path} has the format {str(has)[:20]!r}, and this version of Nomosaurus reads "
+            f"{FORMAT!r}; {remedy}"
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        problem = str(error).splitlines()[0]
-        raise ModelFileError(f"{path} is not a whole base ({problem})") from None
-    return Base(params, known, networks, learnt)
+    content = checked(path, text, BaseContent, remedy)
+    try:
+        learnt = tensors.pop("learnt")
+        check_hashes("learnt", learnt, np.uint32)
+        networks = networks_of(tensors, np.float16, content.model, len(content.characters) + 1)
+    except KeyError:
+        raise not_whole(path, "'learnt' is missing", remedy) from None
+    except ValueError as error:
+        raise not_whole(path, error, remedy) from None
+    return Base(content.model, content.characters, networks, learnt)

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import regex
 
@@ -18,6 +19,7 @@ SHORT = 3
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}]*")
 LEAST_WORDS_OF_A_BEGINNING = 2
 LEAST_SHARE_OF_A_BEGINNING = 0.8
+Form = Literal["lower", "title", "upper"]
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,19 @@ class Casing:
     Attributes:
         words: Of folded words that the rule gets wrong, how the list writes them; a word that
             begins its name has a ^ before it.
-        places: The form of other words by place, as `_words` names it: lower, title or upper.
+        places: The form of other words by place, as `_words` names it.
         beginnings: Of folded beginnings that a capital follows, how the list writes them.
     """
 
     words: dict[str, str] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
+    places: dict[str, Form] = field(default_factory=dict)
     beginnings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def learn(cls, names: Sequence[str]) -> "Casing":
         """Learn from names as the list writes them, in NFC."""
         written: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        places: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        places: defaultdict[str, Counter[Form]] = defaultdict(Counter)
         for name in names:
             for _, place, word in _words(name):
                 written[_key(place, word.lower())][word] += 1
@@ -97,15 +99,15 @@ def _a_place(key: str, word: str) -> str:
     return ("^" if key.startswith("^") else " ") + ("s" if len(word) <= SHORT else "l")
 
 
-def _form(word: str) -> str:
-    """lower, title or upper; empty for other words, and for one letter, which is both."""
+def _form(word: str) -> Form | None:
+    """None for other words, and for one letter, which is title and upper."""
     if word == word.lower():
-        return "lower" if word != word.upper() else ""
+        return "lower" if word != word.upper() else None
     if len(word) == 1:
         return "title"
     if word == word.upper():
         return "upper"
-    return "title" if word == _titled(word.lower()) else ""
+    return "title" if word == _titled(word.lower()) else None
 
 
 def _titled(word: str) -> str:

@@ -178,6 +178,41 @@ class EncodedNames:
         return [vocabulary.decode(self[i]) for i in range(len(self))]
 
 
+def check_names(names: EncodedNames, vocabulary: Vocabulary, *, learnt: bool) -> None:
+    """Refuse arrays, read from a file, that are not names of a vocabulary.
+
+    Learnt names have known characters and categories; there is at least one.
+
+    Raises:
+        ValueError: Naming the array, and what is wrong with it.
+    """
+    ids, offsets, categories = names.ids, names.offsets, names.categories
+    for part, kind in zip(PARTS, "uiufb", strict=True):
+        array = getattr(names, part)
+        if array.ndim != 1 or array.dtype.kind != kind:
+            raise ValueError(f"{part} has the type {array.dtype} and the shape {array.shape}")
+        if part not in ("ids", "offsets") and len(array) != len(names):
+            raise ValueError(f"{part} are {len(array)}, of {len(names)} names")
+    if len(offsets) < 1 + learnt or offsets[0] != 0 or offsets[-1] != len(ids):
+        raise ValueError("offsets do not run from 0 to the number of ids")
+    if (offsets[1:] <= offsets[:-1]).any():
+        raise ValueError("offsets do not rise, so a name is empty")
+    most = vocabulary.size - 1 if learnt else vocabulary.unknown_id
+    if len(ids) and not (ids.min() > BOUNDARY_ID and ids.max() <= most):
+        raise ValueError(f"ids run from {ids.min()} to {ids.max()}, and may from 1 to {most}")
+    count = vocabulary.num_categories
+    most = count - 1 if learnt and count else count
+    if len(categories) and categories.max() > most:
+        raise ValueError(f"a category is {categories.max()}, and may be at most {most}")
+    if not ((names.weights > 0) & np.isfinite(names.weights)).all():
+        raise ValueError("a weight is not above 0, or not finite")
+    rows = np.flatnonzero(names.repeats[1:])
+    above, below = names.select(rows), names.select(rows + 1)
+    same = np.array_equal(above.offsets, below.offsets) and np.array_equal(above.ids, below.ids)
+    if names.repeats[:1].any() or not same:
+        raise ValueError("repeats has a row that is not the name above it")
+
+
 PARTS = tuple(field.name for field in fields(EncodedNames))
 """The arrays of one side, each in a file of its name."""
 

@@ -13,24 +13,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import Field
 
-from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, replace_file, write_json
+from nomosaurus.errors import ArtifactError, ModelFileError
+from nomosaurus.files import read_json, write_json
+from nomosaurus.model.file import FileContent, checked, read_tensors, write_tensors
 from nomosaurus.model.trained import Epoch
 from nomosaurus.training.loop import Snapshot, Task
 
-ENTRY = "nomosaurus"
 NOTE = "made_from.json"
 PACKAGE = Path(__file__).parents[1]
 CODE = ("names", "model", "training")
 """The packages, and params.py beside them, that an unfinished training run follows from."""
+
+
+class SnapshotContent(FileContent):
+    """What the JSON of a snapshot says."""
+
+    epochs: Annotated[list[Epoch], Field(min_length=1)]
+    cpu_seconds: float
 
 
 class Checkpoints:
@@ -117,20 +123,23 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "epochs": [asdict(epoch) for epoch in snapshot.epochs],
         "cpu_seconds": snapshot.cpu_seconds,
     }
-    encoded = save(snapshot.tensors, metadata={ENTRY: json.dumps(content)})
-    replace_file(path, lambda beside: beside.write_bytes(encoded))
+    arrays = {name: tensor.numpy() for name, tensor in snapshot.tensors.items()}
+    write_tensors(path, content, arrays)
 
 
 def load_snapshot(path: Path) -> Snapshot | None:
-    """The snapshot at `path`; None if there is none, or a power cut left half of one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            content = json.loads(file.metadata()[ENTRY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        epochs = [Epoch(**epoch) for epoch in content["epochs"]]
-        return Snapshot(epochs, content["cpu_seconds"], tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    """The snapshot at `path`; None if there is none, or a damaged one, which is said."""
+    if not path.exists():
         return None
+    remedy = "its network starts afresh"
+    try:
+        text, arrays = read_tensors(path, remedy)
+        content = checked(path, text, SnapshotContent, remedy)
+    except ModelFileError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return None
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    return Snapshot(content.epochs, content.cpu_seconds, tensors)
 
 
 def _flat_params(tasks: Sequence[Task]) -> dict[str, Any]:
