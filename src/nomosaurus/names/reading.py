@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 import pandas as pd
 
-from nomosaurus.errors import ListError
+from nomosaurus.errors import ListError, shortened
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
@@ -246,4 +246,6 @@ def check_encoding(name: str) -> None:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise ListError(f"the name {name!r} is not UTF-8; type it in a UTF-8 terminal") from None
+        raise ListError(
+            f"the name {shortened(name)} is not UTF-8; type it in a UTF-8 terminal"
+        ) from None
