@@ -1,5 +1,6 @@
 """The errors that a person is meant to read: one line, then a non-zero exit."""
 
+import reprlib
 import signal
 import sys
 import threading
@@ -62,6 +63,15 @@ class PipelineError(NomosaurusError):
 
 class TrackingError(NomosaurusError):
     """The MLflow store cannot be used, or lacks what was asked for."""
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 60
+
+
+def shortened(value: object) -> str:
+    """A value as a message shows it: all of what is short, both ends of what is long."""
+    return _short.repr(value)
 
 
 @contextmanager

@@ -22,7 +22,10 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from nomosaurus.errors import ParamsError
+from nomosaurus.errors import ParamsError, shortened
+
+LONGEST_NAME = 1_000
+"""Characters; no list has longer names."""
 
 Share = Annotated[float, Field(gt=0, le=0.4)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
@@ -55,7 +58,7 @@ class DataParams(Section):
     weight: str
     encoding: str
     lowercase: bool
-    max_length: int = Field(ge=1, le=1000)
+    max_length: int = Field(ge=1, le=LONGEST_NAME)
     validation_share: Share
     test_share: Share
     split_key: str = Field(min_length=1, max_length=16)
@@ -424,21 +427,21 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
     if location[-1:] in (("constrained-float",), ("constrained-int",)):
         location, or_auto = location[:-1], " or 'auto'"  # the number's rule
     key = ".".join(str(part) for part in location)
-    value = problem["input"]
+    value = shortened(problem["input"])
     kind = problem["type"]
     if kind == "extra_forbidden":
         known = _known_keys(section, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        return f"unknown key {key} (value {value!r}); {hint}"
+        return f"unknown key {key} (value {value}); {hint}"
     if kind == "missing":
         return f"{key} {MISSING}"
     if kind == "value_error":
         return ".".join(filter(None, (key, str(problem["ctx"]["error"]))))
     if kind in ("sequence_str", "is_instance_of"):
-        return f"{key} must be a list, got {value!r}"
+        return f"{key} must be a list, got {value}"
     if kind == "model_type":
-        return f"{key} must be a section of keys, got {value!r}"
+        return f"{key} must be a section of keys, got {value}"
     rule = problem["msg"].removeprefix("Input should be ")
     rule = {
         "a valid integer": "a whole number",
@@ -449,7 +452,7 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
     if rule in ("a whole number", "a number"):
         rule += or_auto
     verb = "must be" if problem["msg"].startswith("Input should be ") else "is refused:"
-    return f"{key} {verb} {rule}, got {value!r}"
+    return f"{key} {verb} {rule}, got {value}"
 
 
 def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:

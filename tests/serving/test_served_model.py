@@ -11,6 +11,7 @@ import pytest
 from conftest import FROZEN, REPOSITORY, make_model
 from servers import free_port, process, wait_for
 
+from nomosaurus.errors import SamplingError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
 from nomosaurus.model.file import save_model
@@ -64,9 +65,9 @@ def in_capitals() -> TrainedModel:
     return replace(make_model(), casing=Casing.learn(["ANA", "BELA"]))
 
 
-def post(address: str, body: object) -> tuple[int, dict]:
+def post(address: str, body: object, kind: str = "application/json") -> tuple[int, dict]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(address, data, {"Content-Type": kind})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
@@ -156,17 +157,116 @@ def test_many_at_once_get_what_one_alone_gets(address):
         ({"dataframe_records": [{"name": 7}]}, "number 1 is 7"),
         ({"dataframe_records": [{"nome": "ana"}]}, "in the column 'name'"),
         ({"names": ["ana"]}, "exactly one of the input fields"),
+        ({"inputs": [], "instances": []}, "exactly one of the input fields"),
+        ({"messages": ["ana"]}, "exactly one of the input fields"),
+        (["ana"], "must be a JSON object, got ['ana']"),
+        ({"inputs": ["ana"], "params": 5}, "params must be a JSON object, got 5"),
+        ({"dataframe_split": {"columns": ["name"], "data": ["ana"]}}, "rows as long as columns"),
+        ({"dataframe_split": {"columns": ["name"], "data": [[]]}}, "rows as long as columns"),
+        ({"dataframe_split": {"data": [["ana"]]}}, "rows as long as columns"),
+        ({"dataframe_split": 5}, "rows as long as columns"),
         (b"{", "valid JSON"),
         (b"\xff", "valid JSON"),
+        ({"inputs": ["\ud800"]}, "valid JSON: 'utf-8' codec can't encode"),
+        (b'{"inputs": [' + b"9" * 5000 + b"]}", "valid JSON: Exceeds the limit"),
+        (b'{"inputs": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deep"),
+        (b'{"inputs": [' + b"[" * 900 + b"]" * 900 + b"]}", "number 1 is [[["),
+        ({"inputs": ["a" * 1000] * 101}, "at most 100,000 letters together, got 101,000"),
+        ({"inputs": ["a\u0315\u0300" * 2000]}, "number 1 has 6,000"),
     ],
 )
 def test_a_bad_request_is_a_400_with_a_line_that_says_why(address, body, line):
     status, answer = post(address, body)
     assert status == 400
     assert line in answer["message"]
+    assert "\n" not in answer["message"]
     assert "stack_trace" not in answer
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 5.5, True, [], ["ana"], {}, {"a": 1}, float("nan"), ""])
+def test_what_is_no_text_is_no_name_in_whatever_shape_it_comes(address, wrong):
+    for names in ([wrong], ["ana", wrong]):
+        rows, records = [[name] for name in names], [{"name": name} for name in names]
+        columns = {"columns": ["name"], "data": rows}
+        for body in (
+            {"inputs": names},
+            {"inputs": {"name": names}},
+            {"inputs": records},
+            {"instances": names},
+            {"instances": {"name": names}},
+            {"instances": records},
+            {"dataframe_records": records},
+            {"dataframe_split": columns},
+            {"dataframe_split": columns | {"index": [*range(7, 7 + len(names))]}},
+        ):
+            status, answer = post(address, body)
+            assert status == 400, body
+            if not isinstance(wrong, dict):  # which may be a record without a name
+                assert "a name must" in answer["message"]
+                assert f"number {len(names)} " in answer["message"]
+
+
+def test_a_name_is_the_same_in_every_shape_and_other_columns_do_not_count(address):
+    scored = ask(address, ["ana"])
+    for body in (
+        {"inputs": "ana"},
+        {"inputs": {"name": ["ana"]}},
+        {"inputs": [{"name": "ana", "id": 5}]},
+        {"instances": ["ana"]},
+        {"instances": [{"name": "ana", "id": 5}]},
+        {"dataframe_records": [{"id": None, "name": "ana"}]},
+        {"dataframe_split": {"columns": ["id", "name"], "data": [[5, "ana"]]}},
+    ):
+        assert post(address, body) == (200, {"predictions": scored}), body
+
+
+def test_a_column_of_pandas_holds_text_or_is_refused(address):
+    import mlflow
+    import pandas as pd
+
+    served = mlflow.pyfunc.load_model("models:/nomosaurus@champion")
+    assert len(served.predict(pd.DataFrame({"name": ["ana", "bela"]}))) == 2
+    for wrong in (None, float("nan"), pd.NA, pd.NaT, 5, True, b"ana"):
+        for column in ([wrong], ["ana", wrong]):
+            with pytest.raises(mlflow.MlflowException, match=r"^(a name must|Incompatible input)"):
+                served.predict(pd.DataFrame({"name": pd.Series(column, dtype=object)}))
+    with pytest.raises(mlflow.MlflowException, match="Can not safely convert int64"):
+        served.predict(pd.DataFrame({"name": [1, 2]}))
+
+
+def test_a_body_that_no_request_needs_is_a_413(address):
+    for size in (1_000_001, 20_000_000):
+        status, answer = post(address, b'{"inputs": ["' + b"a" * (size - 16) + b'"]}')
+        assert status == 413
+        assert answer["message"] == (
+            f"a request has at most 1,000,000 bytes, got {size:,}; send fewer names"
+        )
+
+
+def test_a_table_cannot_be_blown_up(address):
+    """Each would be a table of gigabytes, were it made as it is asked for."""
+    for body in (
+        {"inputs": ["a" * 400_000] + ["b"] * 100_000},
+        {"inputs": {"other": ["a" * 400_000] + ["b"] * 100_000}},
+        {"dataframe_records": [{f"c{i}": 1} for i in range(60_000)]},
+        {"dataframe_split": {"columns": ["name"], "data": [[1] * 200_000] + [[]] * 50_000}},
+    ):
+        assert post(address, body)[0] == 400
+
+
+def test_only_json_is_read(address):
+    for kind in ("text/csv", "application/vnd.apache.parquet", ""):
+        status, answer = post(address, b"name\nana\n", kind)
+        assert status == 415
+        assert "must have the Content-Type application/json" in answer["message"]
+
+
+def test_names_that_take_too_long_are_given_up():
+    with pytest.raises(SamplingError, match=r"of the 1,000,000 names asked for in 0\.2 seconds"):
+        list(NameGenerator(make_model()).stream(10**6, Request(unique=False), most_seconds=0.2))
 
 
 def test_the_most_that_is_allowed_is_answered(address):
     assert len(ask(address, [], n=1000)) == 1000
-    assert len(ask(address, ["a" * 1000] * 1000)) == 1000
+    assert len(ask(address, ["a" * 100] * 1000)) == 1000
+    assert len(ask(address, ["a" * 1000] * 100)) == 100

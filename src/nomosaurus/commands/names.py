@@ -179,19 +179,16 @@ def score(
     if not names and not file and sys.stdin.isatty():
         raise typer.BadParameter("give names, --file, or names on standard input")
     from nomosaurus.evaluation.scoring import Ranks, assess
-    from nomosaurus.names.reading import check_encoding
 
-    for name in names or []:
-        check_encoding(name)
     trained = _load(model)
-    lines = iter(names) if names else _lines(file)
+    lines = enumerate(names or _lines(file), start=1)
     blank = 0
     unknown: set[str] = set()
 
     def blocks() -> Iterator[list[str]]:
         nonlocal blank
         while read := list(islice(lines, SCORED_TOGETHER)):
-            block = [line for line in read if trained.normalise(line)]
+            block = [line for number, line in read if trained.checked(line, number)]
             blank += len(read) - len(block)
             unknown.update(trained.unknown_characters(block))
             if block:
@@ -326,9 +323,7 @@ def explain(
       nomosaurus explain diplosaurio --plot diplosaurio.svg
     """
     from nomosaurus.evaluation.explain import explain as explain_name
-    from nomosaurus.names.reading import check_encoding
 
-    check_encoding(name)
     explanation = explain_name(_load(model), name, network, given)
     if plot:
         from nomosaurus.report.pictures import draw_activations, save_picture

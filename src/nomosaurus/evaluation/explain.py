@@ -110,13 +110,13 @@ def explain(
             one that the model finds likeliest, argmax_c share(c) p(name | c).
 
     Raises:
-        ListError: If the name is blank, or there is no such network or category.
+        ListError: If it is no name, or blank, or there is no such network or category.
     """
     networks = model.mixture.networks
     if not 1 <= number <= len(networks):
         raise ListError(f"there is no network {number}: this model has 1 to {len(networks)}")
     network = networks[number - 1]
-    normal = model.normalise(name)
+    normal = model.checked(name)
     if not normal:
         raise ListError(f"{name!r} is blank; give a name with at least one character")
     vocabulary = model.vocabulary

@@ -186,9 +186,9 @@ def assess(
         given: The category of all of them; else their category counts as not known.
 
     Raises:
-        ListError: If `given` is no category that the model knows.
+        ListError: If one is no name, or if `given` is no category that the model knows.
     """
-    normal = [model.normalise(name) for name in names]
+    normal = model.normalised(names)
     encoded = model.encode(normal, given)
     event_nats = model.event_nats(encoded)  # (P,)
     scored = model.scored(names, encoded, encoded.sum_by_name(event_nats))

@@ -1,5 +1,7 @@
 """Writes names with a trained model: draws, and keeps those that were asked for."""
 
+import math
+import time
 from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
@@ -47,19 +49,26 @@ class NameGenerator:
         return names
 
     def stream(
-        self, count: int, request: Request, tally: Tally | None = None
+        self,
+        count: int,
+        request: Request,
+        tally: Tally | None = None,
+        most_seconds: float = math.inf,
     ) -> Iterator[ScoredName]:
         """Write names one by one, without keeping them.
 
         With `unique` they are drawn without replacement: what was drawn is taken out of the
         distribution, kept or not. With `new` alone, names of the list are taken out.
 
-        The tally counts, as they come, what was drawn and why it was left out.
+        The tally counts, as they come, what was drawn and why it was left out. The seconds are
+        those that this thread computes.
 
         Raises:
             ListError: If no training name has the category that is given.
-            SamplingError: If the request cannot be met, or no further name turns up.
+            SamplingError: If the request cannot be met, or no further name turns up, or not in
+                time.
         """
+        began = time.thread_time()
         tally = tally or Tally()
         drawing = self._drawing(request)
         wording = Wording(request, lowercase=self.model.recipe.data.lowercase)
@@ -99,6 +108,11 @@ class NameGenerator:
             drawer.leave_out(taken_out)
             if request.unique:
                 tally.share_used = drawer.share_left_out
+            if tally.kept < count and time.thread_time() - began > most_seconds:
+                raise SamplingError(
+                    f"found {tally.kept:,} of the {count:,} names asked for in {most_seconds:g} "
+                    f"seconds ({tally}); ask for fewer names, or loosen the request"
+                )
             if tally.kept < count and (drawer.is_dry or in_vain >= DRAWS_WITHOUT_A_NAME):
                 raise SamplingError(_gave_up(tally, count, is_dry=drawer.is_dry))
 

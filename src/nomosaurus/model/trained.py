@@ -2,21 +2,26 @@
 
 # N names, P events of all names (letters and ends, name after name)
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import NamedTuple
 
 import numpy as np
 
-from nomosaurus.errors import ListError
+from nomosaurus.errors import ListError, shortened
 from nomosaurus.model.costs import unknown_event_nats, unknown_nats
 from nomosaurus.model.mixture import Mixture
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.corpus import name_hash, normalise
 from nomosaurus.names.dataset import EncodedNames
+from nomosaurus.names.reading import check_encoding
 from nomosaurus.names.vocabulary import Vocabulary, characters
-from nomosaurus.params import Recipe
+from nomosaurus.params import LONGEST_NAME, Recipe
+
+MOST_CODE_POINTS = 4 * LONGEST_NAME
+"""Of a name; normalising may take time that grows with the square of them."""
+LENGTHS = f"a name must have from 1 to {LONGEST_NAME:,} characters"
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,10 @@ class TrainedModel:
         `Vocabulary.unknown_mass` says. Without `given`, the names' category is not known.
 
         Raises:
-            ListError: If `given` is no category that the model knows.
+            ListError: If one is no name, as `normalised` says, or if `given` is no category that
+                the model knows.
         """
-        encoded = self.encode([self.normalise(name) for name in names], given)
+        encoded = self.encode(self.normalised(names), given)
         return self.scored(names, encoded, self.nats(encoded))
 
     def encode(self, names: Sequence[str], given: str | None = None) -> EncodedNames:
@@ -147,27 +153,29 @@ class TrainedModel:
             for name, cost, length in zip(names, nats, encoded.lengths, strict=True)
         ]
 
-    def category_id(self, category: str) -> int:
+    def category_id(self, category: object) -> int:
         """The id of a category.
 
         Raises:
             ListError: If no training name has it, naming those that there are.
         """
         known = self.vocabulary.categories
-        normal = normalise(category, lowercase=False)
+        normal = normalise(category, lowercase=False) if isinstance(category, str) else ""
         if normal in known:
             return known.index(normal)
         if not known:
             raise ListError(
-                f"this model knows no category, so not {category!r} either: data.condition names "
-                "the list's column with the categories, and it was empty"
+                f"this model knows no category, so not {shortened(category)} either: "
+                "data.condition names the list's column with the categories, and it was empty"
             )
         shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
-        raise ListError(f"no training name has the category {category!r}; there are {shown}")
+        raise ListError(
+            f"no training name has the category {shortened(category)}; there are {shown}"
+        )
 
     def unknown_characters(self, names: Sequence[str]) -> list[str]:
         """The characters of names that no training name has, sorted."""
-        found = {c for name in names for c in characters(self.normalise(name))}
+        found = {c for name in self.normalised(names) for c in characters(name)}
         return sorted(found - set(self.vocabulary.characters))
 
     def nats(self, names: EncodedNames) -> np.ndarray:
@@ -181,6 +189,37 @@ class TrainedModel:
     def normalise(self, name: str) -> str:
         """The form of a name that this model knows."""
         return normalise(name, lowercase=self.recipe.data.lowercase)
+
+    def normalised(self, names: object) -> list[str]:
+        """The forms that this model knows of names from anywhere.
+
+        Raises:
+            ListError: If these are no names, or one of them is none, as `checked` says, or blank.
+        """
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise ListError(f"names must be a list of texts, got {shortened(names)}")
+        normal = [self.checked(name, number) for number, name in enumerate(names, start=1)]
+        if not all(normal):
+            raise ListError(f"{LENGTHS}, and number {normal.index('') + 1} has 0")
+        return normal
+
+    def checked(self, name: object, number: int = 1) -> str:
+        """The form that this model knows of what may be a name; empty if it is blank.
+
+        Raises:
+            ListError: If it is no text, not UTF-8, or longer than a name of any list, as the
+                `number`-th of those that were given.
+        """
+        if not isinstance(name, str):
+            raise ListError(f"a name must be text, and number {number} is {shortened(name)}")
+        check_encoding(name)
+        length, normal = len(name), ""
+        if length <= MOST_CODE_POINTS:
+            normal = self.normalise(name)
+            length = len(characters(normal))
+        if length > LONGEST_NAME:
+            raise ListError(f"{LENGTHS}, and number {number} has {length:,}")
+        return normal
 
     def written(self, name: str) -> str:
         """A normalised name as the list would write it."""

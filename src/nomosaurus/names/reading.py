@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nomosaurus.errors import ListError
+from nomosaurus.errors import ListError, shortened
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
@@ -282,4 +282,6 @@ def check_encoding(name: str) -> None:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise ListError(f"the name {name!r} is not UTF-8; type it in a UTF-8 terminal") from None
+        raise ListError(
+            f"the name {shortened(name)} is not UTF-8; type it in a UTF-8 terminal"
+        ) from None

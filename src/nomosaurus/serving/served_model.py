@@ -4,29 +4,120 @@ MLflow runs this file when it loads the model. With `n` above 0 in the request's
 generates as many names; otherwise it scores the names in the column `name`; of the category
 `given`, where the model knows categories. `tracking.logged_model` declares those params.
 MLflow's server answers an `MlflowException` with the HTTP status of its code; any other exception
-becomes a 400 that shows a traceback and not the reason.
+becomes a 400 that shows a traceback and not the reason. Before it asks the model it takes
+bodies of any size, depth and shape; so this file has a look at them first.
 """
 
+import inspect
+import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import wraps
 from typing import Any
 
 import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from nomosaurus.errors import ListError, NomosaurusError, SamplingError
+from nomosaurus.errors import ListError, NomosaurusError, SamplingError, shortened
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request, Tally
 from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import ScoredName
 from nomosaurus.names.reading import check_encoding
-from nomosaurus.names.vocabulary import characters
 
 MOST_NAMES = 1_000  # that one request may ask for, or have scored
+MOST_LETTERS = 100_000  # of all names to score; they take a core three seconds
 MOST_DRAWS = 50_000  # after which a request is met too rarely to be served
-LONGEST_SCORED = 1_000  # characters of a name; no list has longer ones (data.max_length)
+MOST_SECONDS = 10.0  # of a core, for the names to generate
+MOST_BYTES = 1_000_000  # of a request's body
+
+PARTS = ("columns", "data")  # of a dataframe_split
+
+refusal = MlflowException.invalid_parameter_value
+
+
+def looked_at_first(invocations: Callable[..., Any]) -> Callable[..., Any]:
+    """MLflow's function from a request to its answer, behind a look at the request."""
+
+    @wraps(invocations)
+    def answer(data: bytes, content_type: str | None, *others: Any) -> Any:
+        content_type = (content_type or "")[:100]
+        if len(data) > MOST_BYTES:
+            line = (
+                f"a request has at most {MOST_BYTES:,} bytes, got {len(data):,}; send fewer names"
+            )
+            status = 413
+        elif not content_type.startswith("application/json"):
+            line = f"a request must have the Content-Type application/json, not {content_type!r}"
+            status = 415
+        else:
+            try:
+                return invocations(rewritten(data), content_type, *others)
+            except MlflowException as error:  # with all that was sent in front
+                error.message = error.message.rpartition("\nError: ")[2]
+                raise
+        body = json.dumps({"error_code": "BAD_REQUEST", "message": line})
+        return scoring_server.InvocationsResponse(body, status, "application/json")
+
+    return answer
+
+
+def rewritten(data: bytes) -> bytes:
+    """A request's body with its names in the one shape in which MLflow leaves them as they are.
+
+    Of others it makes arrays of text, of `null` and 5 too, or tables as wide as all rows together.
+
+    Raises:
+        MlflowException: If it is no such JSON.
+    """
+    try:
+        body = json.loads(data)
+        if not isinstance(body, dict):
+            raise refusal(f"a request must be a JSON object, got {shortened(body)}")
+        fields = [field for field in body if field in scoring_server.SUPPORTED_FORMATS]
+        if len(fields) != 1:
+            some = ", ".join(sorted(scoring_server.SUPPORTED_FORMATS))
+            raise refusal(f"a request must have exactly one of the input fields {some}")
+        params = body.get("params") or {}
+        if not isinstance(params, dict):
+            raise refusal(f"params must be a JSON object, got {shortened(params)}")
+        names = [[name] for name in names_in(fields[0], body[fields[0]])]
+        table = {"columns": ["name"], "data": names}
+        content = {"dataframe_split": table, "params": params}
+        return json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise refusal("the JSON is nested too deep; no request needs five levels") from None
+    except ValueError as error:  # also of half a character, or thousands of digits
+        problem = str(error).partition(";")[0]
+        raise refusal(f"a request must be valid JSON: {problem}") from None
+
+
+def names_in(field: str, content: Any) -> list[Any]:
+    """What stands for names in a field of a request, whatever it is; other columns are left out.
+
+    Raises:
+        MlflowException: If it is no table.
+    """
+    if field == "dataframe_split":
+        columns, data = (content.get(key) if isinstance(content, dict) else None for key in PARTS)
+        if not (isinstance(columns, list) and isinstance(data, list)) or not all(
+            isinstance(row, list) and len(row) == len(columns) for row in data
+        ):
+            raise refusal("dataframe_split must have columns, and data: rows as long as columns")
+        return [row[columns.index("name")] for row in data] if "name" in columns else []
+    if isinstance(content, dict):
+        content = content.get("name", [])
+    rows = content if isinstance(content, list) else [content]
+    if all(isinstance(row, dict) and "name" not in row for row in rows):
+        return []
+    return [row.get("name") if isinstance(row, dict) else row for row in rows]
+
+
+scoring_server.invocations = looked_at_first(inspect.unwrap(scoring_server.invocations))
 
 
 class ServedModel(PythonModel):
@@ -60,7 +151,7 @@ class ServedModel(PythonModel):
             else:
                 scored = self._generate(count, names, asked)
         except NomosaurusError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
+            raise refusal(str(error)) from None
         columns = [field.name for field in fields(ScoredName)]
         return pd.DataFrame([asdict(name) for name in scored], columns=columns)
 
@@ -72,7 +163,8 @@ class ServedModel(PythonModel):
         check_encoding(settings.get("prefix", ""))
         tally = Tally()
         generated = []
-        for name in self._generator.stream(count, Request(**settings), tally):
+        request = Request(**settings)
+        for name in self._generator.stream(count, request, tally, MOST_SECONDS):
             generated.append(name)
             if tally.drawn > MOST_DRAWS and len(generated) < count:
                 raise SamplingError(
@@ -87,16 +179,12 @@ class ServedModel(PythonModel):
                 f"give from 1 to {MOST_NAMES:,} names to score in the column 'name', got "
                 f"{len(names):,}; to generate names, give n in params"
             )
-        for i, name in enumerate(names, start=1):
-            if not isinstance(name, str):
-                raise ListError(f"a name must be text, and number {i} is {name!r}")
-            check_encoding(name)
-            length = len(characters(self._generator.model.normalise(name)))
-            if not 0 < length <= LONGEST_SCORED:
-                raise ListError(
-                    f"a name must have from 1 to {LONGEST_SCORED:,} characters, and number {i} "
-                    f"has {length:,}"
-                )
+        letters = sum(len(name) for name in names if isinstance(name, str))
+        if letters > MOST_LETTERS:
+            raise ListError(
+                f"the names of a request have at most {MOST_LETTERS:,} letters together, got "
+                f"{letters:,}; send fewer at a time"
+            )
         return self._generator.score(names, given)
 
 
