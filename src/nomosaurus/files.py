@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 
 from nomosaurus.errors import ArtifactError
 
@@ -97,6 +96,8 @@ def _is_being_written(path: Path, machine: str, pid: int) -> bool:
         return time.time() - changed < DAY
     if pid == os.getpid():  # which is only beginning to write
         return False
+    import psutil  # here, since a served model comes without it
+
     try:
         process = psutil.Process(pid)
         is_later = process.create_time() > changed + 60  # and has the same id by chance
