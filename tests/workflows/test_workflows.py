@@ -340,7 +340,8 @@ def test_a_tag_publishes_model_card_report_and_checksums(project):
     run = project.run("release", "push", ref=f"refs/tags/{tag}")
     assert run.outcome == "success", run.log
     (call,) = project.calls("release", "create")
-    assert call["argv"][-4:] == ["model.safetensors", "report.html", "MODEL_CARD.md", "SHA256SUMS"]
+    published = {"model.safetensors", "report.html", "MODEL_CARD.md", "sbom.cdx.json", "SHA256SUMS"}
+    assert {*call["argv"][-5:]} == published
     (notes,) = call["files"].values()
     assert "gh attestation verify" in notes
     assert "sha256sum --check" in notes

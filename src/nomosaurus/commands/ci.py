@@ -176,6 +176,9 @@ def release(
     tag: Annotated[
         str, typer.Option(help="The tag: v and the version; any other is refused.")
     ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Only refuse what can be refused before training.")
+    ] = False,
 ) -> None:
     """Write what a release publishes: model, model card, report, checksums, and its notes.
 
@@ -194,7 +197,10 @@ def release(
         raise typer.BadParameter(f"--repository must be OWNER/REPO, got {repository}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not an empty folder")
-    from nomosaurus.workflows.release import write_release
+    from nomosaurus.workflows.release import releasable_commit, write_release
 
+    if check:
+        print(f"commit {releasable_commit()[:7]} can be released as v{__version__}")
+        return
     for path in write_release(folder, repository):
         print(path)
