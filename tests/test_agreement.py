@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -208,10 +209,61 @@ def test_files_that_the_documents_link_to_exist(path):
 def test_dependencies_are_explained_and_pinned():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    lock = (REPOSITORY / "requirements.txt").read_text("utf-8").lower()
+    locks = [REPOSITORY / f"requirements{which}.txt" for which in ("", "-torch")]
+    lock = "".join(path.read_text("utf-8") for path in locks).lower()
     reasons = (REPOSITORY / "docs/decisions/0001-dependencies.md").read_text("utf-8")
     for requirement in wanted:
         name = re.match(r"[\w.-]+", requirement).group()
-        assert re.search(rf"^{re.escape(name)}==\d", lock, re.MULTILINE), name
+        pinned = re.sub(r"[-_.]+", "-", name)
+        assert re.search(rf"^{re.escape(pinned)}==\d", lock, re.MULTILINE), name
         assert f"`{name}`" in reasons, name
     assert "://" not in lock
+
+
+@pytest.mark.parametrize("path", ["requirements.txt", ".github/tools/requirements.txt"])
+def test_each_pinned_package_has_its_hashes(path):
+    for line in (REPOSITORY / path).read_text("utf-8").replace("\\\n", "").splitlines():
+        assert line.startswith("#") or re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)
+
+
+def test_each_finding_of_the_audit_that_is_ignored_has_its_reason():
+    lines = (REPOSITORY / ".github/audit-answers.txt").read_text("utf-8").splitlines()
+    for line in lines:
+        assert line.startswith("#") or re.match(r"[A-Z]+-[A-Za-z0-9-]+ \S+ \S+", line), line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
+def test_the_audit_ignores_what_is_answered_and_nothing_else(tmp_path):
+    for name in ("Makefile", "requirements-torch.txt"):
+        shutil.copyfile(REPOSITORY / name, tmp_path / name)
+    (tmp_path / ".github").mkdir()
+    answers = "# X-1 is no answer\nGHSA-abcd-1 we never call it\nPYSEC-2026-7 the same\n"
+    (tmp_path / ".github/audit-answers.txt").write_text(answers)
+    tools = tmp_path / ".tools/bin"
+    tools.mkdir(parents=True)
+    (tools / "pip-audit").write_text('#!/bin/sh\necho "$@"\n')
+    (tools / "pip-audit").chmod(0o755)
+    command = [
+        "make",
+        "audit",
+        "--assume-old=.tools/.ready",
+        "-o",
+        ".github/tools/requirements.txt",
+    ]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.split()[0] == "--strict"
+    assert said.endswith(" --ignore-vuln GHSA-abcd-1 --ignore-vuln PYSEC-2026-7\n")
+
+
+def test_copyleft_packages_are_those_that_the_document_names():
+    text = (REPOSITORY / "docs/decisions/0001-dependencies.md").read_text("utf-8")
+    program = re.search(r"python - <<'END'\n(.*?)\nEND\n", text, re.DOTALL).group(1)
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    pinned = (REPOSITORY / "requirements.txt").read_text("utf-8").lower()
+    for line in said.splitlines():
+        name = line.split()[0]
+        if f"\n{name.lower()}==" in pinned:  # others were installed beside
+            assert f"| `{name}` |" in text, line

@@ -1,7 +1,14 @@
-import pytest
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+from conftest import REPOSITORY
+
+from nomosaurus import files
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, read_name_table, replace_folder, write_json
+from nomosaurus.files import read_json, read_name_table, replace_folder, write_json, write_text
 
 
 def test_json_comes_back(tmp_path):
@@ -53,3 +60,103 @@ def test_a_missing_or_empty_table_names_the_stage(tmp_path):
     (tmp_path / "names.csv").write_text("")
     with pytest.raises(ArtifactError, match="not valid CSV"):
         read_name_table(tmp_path / "names.csv", "sample")
+
+
+WRITES = """
+import sys, time
+from pathlib import Path
+from nomosaurus.files import replace_file, replace_folder
+path = Path(sys.argv[2])
+
+def pause():
+    print("now", flush=True)
+    time.sleep(60)
+
+def fill(beside):
+    (beside / "half").touch()
+    if sys.argv[1] == "folder":
+        pause()
+
+def write(beside):
+    beside.write_text("half")
+    pause()
+
+if sys.argv[1] == "file":
+    replace_file(path, write)
+rename = Path.replace
+
+def rename_but_the_last(self, target):
+    if target == path and sys.argv[1] == "renaming":
+        pause()
+    return rename(self, target)
+
+Path.replace = rename_but_the_last
+replace_folder(path, fill)
+"""
+
+
+@pytest.fixture(params=["file", "folder", pytest.param("renaming", id="between two renames")])
+def writing(request, tmp_path):
+    """A process in the middle of writing `data`, which stood before."""
+    if request.param == "file":
+        write_text(tmp_path / "data", "former")
+    else:
+        replace_folder(tmp_path / "data", lambda beside: (beside / "former").touch())
+    command = [sys.executable, "-c", WRITES, request.param, str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "now\n"
+        yield process
+        process.kill()
+
+
+def write_again(data: Path) -> None:
+    if data.is_file():
+        write_text(data, "new")
+    else:
+        replace_folder(data, lambda beside: (beside / "new").touch())
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_swept_by_the_next_that_writes(writing, tmp_path):
+    other = tmp_path / ".data.notes.tmp"  # somebody else's
+    other.touch()
+    writing.kill()
+    writing.wait()
+    assert len(list(tmp_path.iterdir())) >= 3
+    write_again(tmp_path / "data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "data"]
+    assert not list(tmp_path.rglob("half"))
+
+
+def test_what_was_absent_at_the_kill_is_put_back_though_the_next_process_fails(tmp_path):
+    left = tmp_path / f".data.{files.MACHINE}-{2**22 + 1}.former.tmp"
+    left.mkdir()
+    with pytest.raises(ZeroDivisionError):
+        replace_folder(tmp_path / "data", lambda beside: 1 / 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.slow
+def test_what_another_process_is_writing_is_left_alone(writing, tmp_path):
+    before = {path.name for path in tmp_path.iterdir()} - {"data"}
+    write_again(tmp_path / "data")
+    assert before < {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(("hours", "swept"), [(1, False), (25, True)])
+def test_what_another_machine_is_writing_is_left_alone_for_a_day(tmp_path, hours, swept):
+    left = tmp_path / ".data.elsewhere-1.tmp"
+    left.touch()
+    long_ago = left.stat().st_mtime - 3600 * hours
+    os.utime(left, (long_ago, long_ago))
+    write_text(tmp_path / "data", "new")
+    assert left.exists() != swept
+
+
+def test_git_and_dvc_ignore_what_a_killed_process_leaves():
+    beside = files._beside(Path("data/prepared"))
+    for name in (beside, beside.with_suffix(".former.tmp")):
+        git = ["git", "check-ignore", "--quiet", name]
+        assert subprocess.run(git, cwd=REPOSITORY, check=False).returncode == 0
+        assert name.match(".*.tmp")
+    assert ".*.tmp" in (REPOSITORY / ".dvcignore").read_text().splitlines()

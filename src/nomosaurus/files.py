@@ -3,9 +3,13 @@
 import errno
 import json
 import os
+import platform
+import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     If `write` fails, or the process is killed, what stood at `path` still stands.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = _beside(path)
     try:
         write(beside)
         beside.replace(path)
@@ -45,8 +49,8 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     renames in which `path` is absent; its former content is deleted only after it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    former = path.with_name(f".{path.name}.{os.getpid()}.former")
+    beside = _beside(path)
+    former = beside.with_suffix(".former.tmp")
     try:
         beside.mkdir()
         write(beside)
@@ -60,6 +64,49 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+MACHINE = re.sub(r"[^A-Za-z0-9]", "", platform.node())
+"""Part of a temporary name, since machines and containers that share a disk share process ids."""
+DAY = 24 * 60 * 60
+
+
+def _beside(path: Path) -> Path:
+    """The temporary name beside `path` that only this process writes; .gitignore has its pattern.
+
+    What processes that were killed left beside `path` is removed first. If one was killed while
+    `path` was absent, its former content is put back.
+    """
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\w*)-(\d+)(\.former)?\.tmp")
+    for left in sorted(path.parent.glob(".*.tmp")):
+        parts = pattern.fullmatch(left.name)
+        with suppress(OSError):  # another process may be sweeping too
+            if not parts or _is_being_written(left, parts[1], int(parts[2])):
+                continue
+            if parts[3] and not path.exists():
+                left.replace(path)
+            elif left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+    return path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}.tmp")
+
+
+def _is_being_written(path: Path, machine: str, pid: int) -> bool:
+    """Whether the process that writes a temporary file or folder lives."""
+    changed = path.stat().st_mtime
+    if machine != MACHINE:  # which cannot be asked for its processes
+        return time.time() - changed < DAY
+    if pid == os.getpid():  # which is only beginning to write
+        return False
+    import psutil  # here, since a served model comes without it
+
+    try:
+        process = psutil.Process(pid)
+        is_later = process.create_time() > changed + 60  # and has the same id by chance
+        return not is_later and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

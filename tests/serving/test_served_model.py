@@ -33,7 +33,7 @@ pytestmark = [
 def address(tmp_path_factory):
     """`make serve` on a champion, in a checkout of its own."""
     root = tmp_path_factory.mktemp("a checkout")
-    for path in (REPOSITORY / "Makefile", FROZEN / "params.yaml", REPOSITORY / "requirements.txt"):
+    for path in (REPOSITORY / "Makefile", FROZEN / "params.yaml"):
         shutil.copyfile(path, root / path.name)
     (root / ".venv").symlink_to(sys.prefix)
     with pytest.MonkeyPatch.context() as patch:

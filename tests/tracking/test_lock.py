@@ -69,6 +69,11 @@ def test_a_list_that_dvc_keeps_may_be_absent():
     assert changed(status, STAGES, {"data/list.csv": "l1"}, IN_GIT) == []
 
 
+def test_a_list_in_a_folder_that_dvc_keeps_may_be_absent():
+    status = {"prepare": [{"changed deps": {"data/list.csv": "deleted"}}]}
+    assert changed(status, STAGES, {"data": "d1"}, IN_GIT) == []
+
+
 def test_a_list_that_dvc_keeps_may_not_be_another():
     status = {"prepare": [{"changed deps": {"data/list.csv": "deleted"}}]}
     (line,) = changed(status, STAGES, {"data/list.csv": "l2"}, IN_GIT)

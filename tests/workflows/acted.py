@@ -109,6 +109,7 @@ class Runner:
         payload: dict | None = None,
         variables: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
+        secrets: dict[str, str] | None = None,
     ) -> Run:
         """Run a workflow, or one `job` of it, on what the origin has at `ref`."""
         self._count += 1
@@ -130,7 +131,9 @@ class Runner:
         (folder / "event.json").write_text(json.dumps({"ref": ref, **(payload or {})}))
         command = [ACT, event, "-W", str(workflow), "-e", str(folder / "event.json"), "--json"]
         command += ["-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server"]
-        command += ["-s", "GITHUB_TOKEN=a-token", "--action-cache-path", str(folder / "act")]
+        command += ["--action-cache-path", str(folder / "act")]
+        for name, value in {"GITHUB_TOKEN": "a-token", **(secrets or {})}.items():
+            command += ["-s", f"{name}={value}"]
         command += ["-j", job] if job else []
         command += [f"--matrix={name}:{value}" for name, value in (matrix or {}).items()]
         command += [f"--var={name}={value}" for name, value in (variables or {}).items()]

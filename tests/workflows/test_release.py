@@ -14,13 +14,16 @@ from nomosaurus.commands.app import app
 from nomosaurus.model.file import save_model
 from nomosaurus.tracking.lineage import file_md5
 from nomosaurus.tracking.lock import stale
-from nomosaurus.workflows.release import MADE_BY
+from nomosaurus.workflows.release import MADE_BY, SBOM
 
 pytestmark = pytest.mark.slow
 
 MODEL = "models/model.safetensors"
 OUT = Path("../out")
-FILES = ["MODEL_CARD.md", "NOTES.md", "SHA256SUMS", "model.safetensors", "report.html"]
+FILES = [
+    *("MODEL_CARD.md", "NOTES.md", "SHA256SUMS"),
+    *("model.safetensors", "report.html", "sbom.cdx.json"),
+]
 
 
 @pytest.fixture
@@ -28,6 +31,7 @@ def checkout(project, monkeypatch, git_identity) -> Path:
     """A checkout in which the pipeline has run, and all but what DVC keeps is committed."""
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     monkeypatch.chdir(project)
+    SBOM.write_text('{"bomFormat": "CycloneDX"}')
     return project
 
 
@@ -57,7 +61,7 @@ def test_a_release_is_model_report_card_checksums_and_notes(checkout):
 def test_the_checksums_are_those_of_what_is_published(checkout):
     release()
     lines = (OUT / "SHA256SUMS").read_text("utf-8").splitlines()
-    assert [line[66:] for line in lines] == ["model.safetensors", "report.html", "MODEL_CARD.md"]
+    assert {line[66:] for line in lines} == {*FILES} - {"SHA256SUMS", "NOTES.md"}
     for line in lines:
         assert line[64:66] == "  "
         content = (OUT / line[66:]).read_bytes()
@@ -94,6 +98,14 @@ def test_training_again_elsewhere_needs_no_commit_and_is_said(checkout):
     result = release()
     assert result.exit_code == 0, result.output
     assert f"of other bytes, to DVC `{committed}`" in (OUT / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_release_without_a_bill_of_materials_is_refused(checkout):
+    SBOM.unlink()
+    result = release()
+    assert result.exit_code == 1
+    assert 'run "make sbom"' in result.stderr
+    assert not OUT.exists()
 
 
 def test_outputs_that_are_missing_or_others_are_refused(checkout):
@@ -151,16 +163,26 @@ def test_a_model_of_another_list_or_of_other_params_is_refused(checkout):
 
 def test_what_no_commit_holds_is_refused(checkout):
     Path(".gitignore").write_text("/other/\n")
-    result = release()
-    assert result.exit_code == 1
-    assert "a release names the commit" in result.stderr
+    for when in ([], ["--check"]):  # after training, and before
+        result = release(*when)
+        assert result.exit_code == 1
+        assert "a release names the commit" in result.stderr
     shutil.rmtree(".git")
     assert release().exit_code == 1
 
 
+def test_before_training_a_release_is_checked_without_outputs_and_writes_nothing(checkout):
+    for path in (MODEL, "report.html"):
+        Path(path).unlink()
+    result = release("--tag", f"v{__version__}", "--check")
+    assert result.exit_code == 0, result.output
+    assert "can be released" in result.stdout
+    assert not OUT.exists()
+
+
 def test_a_tag_of_another_version_is_refused(checkout):
     for tag in (__version__, "v99.0.0", f"v{__version__}-rc1"):
-        result = release("--tag", tag)
+        result = release("--tag", tag, "--check")
         assert result.exit_code == 2
         assert f"v{__version__}" in result.stderr
 

@@ -1,8 +1,12 @@
-import pytest
-from conftest import FROZEN
+from pathlib import Path
 
-from nomosaurus.errors import ParamsError
+import pytest
+from conftest import FROZEN, git
+
+from nomosaurus.errors import ParamsError, TrackingError
 from nomosaurus.params import load_params
+from nomosaurus.serving import registry
+from nomosaurus.workflows import retraining
 from nomosaurus.workflows.retraining import override, overrides, typed
 
 
@@ -73,3 +77,18 @@ def test_an_override_that_breaks_a_rule_leaves_the_file(params, values, message)
     with pytest.raises(ParamsError, match=message):
         override(params, values)
     assert params.read_bytes() == before
+
+
+@pytest.mark.slowest
+def test_a_store_that_fails_after_training_costs_no_commit(project, monkeypatch, git_identity):
+    def fail(*arguments, **options):
+        raise TrackingError("the server went away")
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(retraining, "_find_champion", lambda params, base: "")
+    monkeypatch.setattr(registry, "promote", fail)
+    with pytest.raises(TrackingError, match="went away"):
+        retraining.retrain({"sample.count": 14}, Path(".retraining"))
+    git(project, "fetch", "-q", ".retraining/commits.bundle", "retrained:kept")
+    assert "count: 14" in git(project, "show", "kept:params.yaml")
+    assert len(git(project, "show", "kept:samples/names.csv").splitlines()) == 15

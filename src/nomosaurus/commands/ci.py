@@ -39,20 +39,32 @@ def check_lock() -> None:
 
 @ci.command()
 @one_line_errors()
-def pull() -> None:
+def pull(
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Only what stages read and none makes, as a list.")
+    ] = False,
+) -> None:
     """Pull what DVC tracks from its remote, if there is one."""
-    from nomosaurus.workflows.checkouts import pull as pull_from_remote
+    from nomosaurus.workflows import checkouts
 
-    print(pull_from_remote())
+    if sources:
+        missing = checkouts.pull_sources()
+        print(f"pulled {', '.join(missing)}" if missing else "all that stages read is here")
+    else:
+        print(checkouts.pull())
 
 
 @ci.command()
 @one_line_errors()
-def push() -> None:
+def push(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only see whether the remote can be written to.")
+    ] = False,
+) -> None:
     """Push what dvc.lock names to the DVC remote, if there is one."""
-    from nomosaurus.workflows.checkouts import push as push_to_remote
+    from nomosaurus.workflows import checkouts
 
-    print(push_to_remote())
+    print(checkouts.check_push() if check else checkouts.push())
 
 
 @ci.command()
@@ -64,12 +76,9 @@ def repeat(
 
     The bytes repeat on one machine; another processor may round differently.
     """
-    from nomosaurus.tracking.programs import run
-    from nomosaurus.workflows.checkouts import differing_outputs
+    from nomosaurus.workflows.checkouts import run_again
 
-    run("git", "clone", "--quiet", ".", str(folder))
-    run("dvc", "repro", folder=folder, show=True)
-    if differ := differing_outputs(Path(), folder):
+    if differ := run_again(folder):
         raise PipelineError(f"a second run gave other bytes: {', '.join(differ)}")
     print("a second run in a clean clone gave the same bytes for every output")
 
@@ -167,6 +176,9 @@ def release(
     tag: Annotated[
         str, typer.Option(help="The tag: v and the version; any other is refused.")
     ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Only refuse what can be refused before training.")
+    ] = False,
 ) -> None:
     """Write what a release publishes: model, model card, report, checksums, and its notes.
 
@@ -185,7 +197,10 @@ def release(
         raise typer.BadParameter(f"--repository must be OWNER/REPO, got {repository}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not an empty folder")
-    from nomosaurus.workflows.release import write_release
+    from nomosaurus.workflows.release import releasable_commit, write_release
 
+    if check:
+        print(f"commit {releasable_commit()[:7]} can be released as v{__version__}")
+        return
     for path in write_release(folder, repository):
         print(path)

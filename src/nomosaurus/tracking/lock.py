@@ -79,22 +79,57 @@ def stale(
     Raises:
         PipelineError: If DVC cannot tell.
     """
-    said = run("dvc", "status", "--json", *(only or ["dvc.yaml"]), folder=folder)
-    try:
-        status = json.loads(said)
-    except ValueError:
-        raise PipelineError(f"dvc status did not answer with JSON: {said[:100]!r}") from None
+    status = _status(folder, only or ["dvc.yaml"])
     in_git = set(git("-C", str(folder), "ls-files", "-z").split("\0"))
-    tracked: dict[str, str] = {}
-    for name in in_git:
-        if name.endswith(".dvc"):
-            outs = hashes(read_yaml((folder / name).read_text("utf-8")).get("outs", []))
-            tracked |= {(Path(name).parent / out).as_posix(): md5 for out, md5 in outs.items()}
+    tracked = _tracked(folder, in_git)
     stages = locked_stages(folder=folder)
     if only:
         stages = {stage: locked for stage, locked in stages.items() if stage in only}
     kept = in_git | outputs(stages).keys() if cached_too else in_git
     return changed(status, stages, tracked, kept)
+
+
+def missing_sources(folder: Path = Path()) -> list[str]:
+    """The files that stages read and that DVC tracks, such as a list, but that are not here.
+
+    Raises:
+        PipelineError: If DVC cannot tell.
+    """
+    tracked = _tracked(folder, git("-C", str(folder), "ls-files", "-z").split("\0"))
+    if not tracked:
+        return []
+    deleted = {
+        path: None
+        for changes_of_stage in _status(folder, ["dvc.yaml"]).values()
+        for change in changes_of_stage
+        if isinstance(change, dict)
+        for path, what in change.get("changed deps", {}).items()
+        if what == "deleted"
+    }
+    return [path for path in deleted if _lies_in(path, tracked)]
+
+
+def _status(folder: Path, targets: Sequence[str]) -> dict[str, Any]:
+    said = run("dvc", "status", "--json", *targets, folder=folder)
+    try:
+        return json.loads(said)
+    except ValueError:
+        raise PipelineError(f"dvc status did not answer with JSON: {said[:100]!r}") from None
+
+
+def _tracked(folder: Path, in_git: Iterable[str]) -> dict[str, str]:
+    """The hash of each file or folder that a .dvc file stands for."""
+    tracked: dict[str, str] = {}
+    for name in in_git:
+        if name.endswith(".dvc"):
+            outs = hashes(read_yaml((folder / name).read_text("utf-8")).get("outs", []))
+            tracked |= {(Path(name).parent / out).as_posix(): md5 for out, md5 in outs.items()}
+    return tracked
+
+
+def _lies_in(path: str, tracked: Iterable[str]) -> bool:
+    """Whether a path is one of those that are tracked, or lies in one."""
+    return any(Path(path).is_relative_to(whole) for whole in tracked)
 
 
 def changed(
@@ -111,7 +146,7 @@ def changed(
     Args:
         status: By stage, or file that DVC tracks.
         stages: The stages of dvc.lock.
-        tracked: The hash of each file that a .dvc file stands for.
+        tracked: The hash of each file or folder that a .dvc file stands for.
         kept: Paths of the files that must be as dvc.lock says; others may be absent.
     """
     made = outputs(stages)
@@ -127,7 +162,7 @@ def changed(
             for path, what in change.get("changed deps", {}).items():
                 if isinstance(what, dict):
                     lines += [f"{stage}: {path}: {key} {how}" for key, how in what.items()]
-                elif path not in made and (what != "deleted" or path not in tracked):
+                elif path not in made and (what != "deleted" or not _lies_in(path, tracked)):
                     lines.append(f"{stage}: {path} {what}")
             lines += [
                 f"{stage}: {path} {what}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from nomosaurus.files import read_json, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
 from nomosaurus.tracking import lineage
-from nomosaurus.tracking.lock import MODEL_FILE, flat, read_yaml, stale
+from nomosaurus.tracking.lock import MODEL_FILE, flat, missing_sources, read_yaml, stale
 from nomosaurus.tracking.programs import run
 from nomosaurus.workflows import change
 
@@ -23,20 +24,51 @@ COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 OUTPUTS = (*COMMITTED, MODEL_FILE, "data/prepared", "report.html")
 """All of it."""
 NO_COMMIT = "0" * 40  # as git writes it
+CACHE = "cache-of-the-first"
+"""What a second clone calls the first one's cache, which it takes for a remote."""
 
 
 def pull() -> str:
     """Get what DVC tracks from its remote, if there is one; returns what came of it.
 
-    What the remote lacks can be made again. If that is the list, the stage that reads it fails.
+    What stages make can be made again, so a remote that lacks it only costs time.
+
+    Raises:
+        PipelineError: If what a stage reads and none makes, such as a list, is nowhere to be had.
     """
-    if not run("dvc", "remote", "list").strip():
-        return "DVC has no remote here; nothing to pull"
-    try:
-        run("dvc", "pull", "--allow-missing")
-    except PipelineError as error:
-        return f"warning: {error}"
-    return "pulled from DVC's remote"
+    said = "DVC has no remote here; nothing to pull"
+    if _has_remote():
+        try:
+            run("dvc", "pull", "--allow-missing")
+            said = "pulled from DVC's remote"
+        except PipelineError as error:
+            said = f"warning: {error}"
+    pull_sources()
+    return said
+
+
+def pull_sources(folder: Path = Path()) -> list[str]:
+    """Have what stages read and DVC tracks, such as a list; returns what was missing.
+
+    It comes from DVC's cache, or else from its remote.
+
+    Raises:
+        PipelineError: If neither has it.
+    """
+    missing = missing_sources(folder)
+    if missing:
+        has_remote = _has_remote(folder)
+        try:
+            run("dvc", "pull" if has_remote else "checkout", *missing, folder=folder)
+        except PipelineError as error:
+            why = f"its remote does not give it: {error}"
+            if not has_remote:
+                why = (
+                    "its content is not in DVC's cache, and DVC has no remote here: where the "
+                    'content is, run "dvc remote add --default", commit .dvc/config, and "dvc push"'
+                )
+            raise PipelineError(f"{missing[0]} is tracked by DVC, but {why}") from None
+    return missing
 
 
 def push() -> str:
@@ -45,10 +77,55 @@ def push() -> str:
     Raises:
         PipelineError: If the remote refuses.
     """
-    if not run("dvc", "remote", "list").strip():
+    if not _has_remote():
         return "DVC has no remote here; nothing to push"
     run("dvc", "push")
     return "pushed to DVC's remote"
+
+
+def check_push() -> str:
+    """Whether DVC's remote, if there is one, can be written to: asked before hours of training.
+
+    A small file of always the same name is written there, beside those that DVC keeps, and stays.
+
+    Raises:
+        PipelineError: If the remote refuses.
+    """
+    if not _has_remote():
+        return "DVC has no remote here; nothing will be pushed"
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo, TemporaryDirectory() as folder:
+            store = repo.cloud.get_remote(command="push").odb
+            note = Path(folder) / "can-be-written-to"
+            note.write_text("written by: nomosaurus ci push --check\n")
+            store.fs.makedirs(store.path, exist_ok=True)
+            store.fs.put_file(str(note), store.fs.join(store.path, note.name))
+    except Exception as error:  # each kind of remote has its own
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise PipelineError(f"DVC's remote cannot be written to: {said}") from None
+    return "DVC's remote can be written to"
+
+
+def _has_remote(folder: Path = Path()) -> bool:
+    return bool(run("dvc", "remote", "list", folder=folder).strip())
+
+
+def run_again(folder: Path) -> list[str]:
+    """Run the pipeline in a clean clone; returns the outputs that differ from those here.
+
+    Of DVC's cache the clone gets what stages read, such as a list, and nothing that they made.
+
+    Raises:
+        PipelineError: If the clone cannot be made, or its pipeline fails.
+    """
+    run("git", "clone", "--quiet", ".", str(folder))
+    cache = Path(run("dvc", "cache", "dir").strip()).resolve()
+    run("dvc", "remote", "add", "--quiet", "--local", "--default", CACHE, str(cache), folder=folder)
+    pull_sources(folder)
+    run("dvc", "repro", folder=folder, show=True)
+    return differing_outputs(Path(), folder)
 
 
 def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -67,6 +144,7 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     run("dvc", "cache", "dir", "--local", str(cache), folder=folder)
     if found := stale(folder):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
+    pull_sources(folder)
     run("dvc", "repro", folder=folder, environment=environment, show=True)
 
 

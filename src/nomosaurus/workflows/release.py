@@ -21,6 +21,23 @@ MADE_BY = {
     "report.html": "report",
 }
 """What a release is made of, and the stage that writes it."""
+SBOM = Path("sbom.cdx.json")
+"""The packages that made it, with their versions and licences, in CycloneDX's format."""
+
+
+def releasable_commit() -> str:
+    """The commit that is checked out.
+
+    Raises:
+        ArtifactError: If there is none, or the checkout has changes.
+    """
+    commit = head()
+    if not commit or changes():
+        raise ArtifactError(
+            "a release names the commit that it comes from, and this checkout has changes: commit "
+            "them, then release"
+        )
+    return commit
 
 
 def write_release(folder: Path, repository: str) -> list[Path]:
@@ -37,15 +54,12 @@ def write_release(folder: Path, repository: str) -> list[Path]:
             data and these params gave, or if no commit holds these.
     """
     contents = {path: read_output(Path(path), stage) for path, stage in MADE_BY.items()}
+    if not SBOM.is_file():
+        raise ArtifactError(f'{SBOM} not found; run "make sbom"')
     params = load_params(Path("params.yaml"))
     if found := stale(cached_too=True):
         raise ArtifactError(f'dvc.lock does not match this checkout: {found[0]}; run "make repro"')
-    commit = head()
-    if not commit or changes():
-        raise ArtifactError(
-            "a release names the commit that it comes from, and this checkout has changes: commit "
-            "them, then release"
-        )
+    commit = releasable_commit()
     model_file = contents[MODEL_FILE]
     prepared, trained, details = (
         read_json(Path(path), stage) for path, stage in MADE_BY.items() if path.endswith(".json")
@@ -74,6 +88,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         "model.safetensors": model_file,
         "report.html": contents["report.html"],
         "MODEL_CARD.md": card.encode(),
+        SBOM.name: SBOM.read_bytes(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in published.items():

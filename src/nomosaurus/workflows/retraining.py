@@ -26,7 +26,7 @@ from nomosaurus.tracking.lock import MODEL_FILE, stale
 from nomosaurus.tracking.programs import run
 from nomosaurus.tracking.store import failures_in_one_line, is_local, open_store
 from nomosaurus.workflows.change import Change
-from nomosaurus.workflows.checkouts import COMMITTED, changed, run_elsewhere
+from nomosaurus.workflows.checkouts import COMMITTED, changed, pull_sources, run_elsewhere
 
 PARAMS = Path("params.yaml")
 LOG = Path("promotions.jsonl")
@@ -143,9 +143,13 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
         override(PARAMS, values)
     params = load_params(PARAMS)
     names = Path(params.data.path)
-    if not names.exists() or not names.resolve().is_relative_to(Path.cwd().resolve()):
+    try:
+        pull_sources()
+        if not names.exists() or not names.resolve().is_relative_to(Path.cwd().resolve()):
+            raise ListError(f"data.path must be a file in this checkout, got {params.data.path!r}")
+    except NomosaurusError:
         run("git", "checkout", "--quiet", "--", str(PARAMS))
-        raise ListError(f"data.path must be a file in this checkout, got {params.data.path!r}")
+        raise
     if not (why := stale()):
         summary = "Nothing changed: dvc.lock is that of this code, these data and these params.\n"
         return _keep(Retraining("unchanged", summary), folder)
@@ -161,6 +165,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     run("git", "add", "--", *COMMITTED)
     if lineage.git("diff", "--cached", "--name-only"):
         run("git", "commit", "--quiet", "-m", "The pipeline's outputs, run again")
+    _bundle(folder, base, "retrained")  # before what may fail, such as a store
     if still := stale():
         raise PipelineError(f"dvc.lock is stale after dvc repro: {still[0]}")
     run("nomosaurus", "backfill", show=True)  # where DVC's cache had the model, no stage made a run
@@ -173,10 +178,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     came = _told(verdict, note, change)
     write_json(folder / "verdict.json", verdict.as_dict())
     write_text(folder / "change.json", change.as_json())
-    branch = came.branch or "retrained"
-    run("git", "branch", "--force", branch)
-    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
-        run("git", "bundle", "create", str(folder / "commits.bundle"), f"{base}..{branch}")
+    _bundle(folder, base, came.branch or "retrained")
     return _keep(came, folder)
 
 
@@ -200,6 +202,14 @@ def _find_champion(params: Params, base: str) -> str:
     except NomosaurusError as error:
         return str(error)
     return "" if verdict.promoted else verdict.summary
+
+
+def _bundle(folder: Path, base: str, branch: str) -> None:
+    """Keep the commits since `base` as a git bundle with this branch."""
+    run("git", "branch", "--force", branch)
+    if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        run("git", "bundle", "create", str(folder / "commits.bundle"), f"{base}..{branch}")
 
 
 def _forget_before() -> None:
