@@ -59,6 +59,12 @@ def test_what_the_rule_gets_right_is_not_kept():
     assert Casing.learn(TITLE).words == {}
 
 
+def test_a_tie_between_two_ways_to_write_a_beginning_does_not_hang_on_hash_seeds():
+    names = [f"{b}{ending}" for b in "bcdfghklmn" for ending in ("eLo", "eRo", "ESo", "ETo")]
+    found = Casing.learn(names).beginnings
+    assert found == {f"{b}e": f"{b}E" for b in "bcdfghklmn"}
+
+
 NAMES = st.lists(
     st.text(max_size=12).map(lambda text: normalise(text, lowercase=False)), max_size=6
 )

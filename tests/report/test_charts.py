@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import NAMES, make_model
+from drawings import draw_again
 
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.estimate import Estimate
@@ -111,3 +112,17 @@ def test_charts_of_any_list_have_the_same_bytes_again(tmp_path, monkeypatch, nam
     ]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+@pytest.mark.slowest
+def test_charts_have_the_same_bytes_fifty_times(tmp_path):
+    def draw() -> dict:
+        return {
+            "learning_curve.svg": draw_learning_curve(make_model(members=3).histories),
+            "lengths.svg": draw_lengths(LENGTHS),
+            "ngrams.svg": draw_ngrams(NGRAMS),
+            "calibration.svg": draw_calibration(CALIBRATION, ERROR),
+            "positions.svg": draw_positions(POSITIONS),
+        }
+
+    draw_again(draw, tmp_path, 50)

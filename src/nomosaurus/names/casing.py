@@ -50,7 +50,7 @@ class Casing:
                         places[part][form] += 1
         forms = {place: counts.most_common(1)[0][0] for place, counts in places.items()}
         usual = {key: counts.most_common(1)[0][0] for key, counts in written.items()}
-        rule = cls({}, forms, _beginnings(set(usual.values())))
+        rule = cls({}, forms, _beginnings(sorted(set(usual.values()))))
         words = {
             key: word
             for key, word in sorted(usual.items())
@@ -114,7 +114,7 @@ def _titled(word: str) -> str:
     return word[:1].upper() + word[1:]
 
 
-def _beginnings(words: set[str]) -> dict[str, str]:
+def _beginnings(words: Sequence[str]) -> dict[str, str]:
     """The beginnings of words that a capital follows, and how they are written."""
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for word in words:

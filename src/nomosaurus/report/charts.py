@@ -17,7 +17,7 @@ from nomosaurus.evaluation.calibration import BINS
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.evaluation import Evaluation
 from nomosaurus.model.trained import Epoch, best_epoch
-from nomosaurus.report.pictures import BLUE, ORANGE, STYLE
+from nomosaurus.report.pictures import BLUE, ORANGE, STYLE, Layout
 
 GREY = "#c4c8cc"
 SIZE = (6.4, 4.0)
@@ -37,7 +37,7 @@ def draw_charts(evaluation: Evaluation, histories: Sequence[Sequence[Epoch]]) ->
 
 def _titled(title: str, height_ratios: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
     """A figure with panels above each other on one x axis."""
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout=Layout())
     panels = figure.subplots(
         len(height_ratios), squeeze=False, sharex=True, height_ratios=height_ratios
     )[:, 0]

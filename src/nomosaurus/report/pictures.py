@@ -7,7 +7,6 @@ script in its own fonts.
 
 # T time steps, H hidden
 
-import re
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
@@ -19,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from nomosaurus.errors import NomosaurusError
@@ -38,6 +38,21 @@ STYLE: dict[Any, Any] = {
 }
 
 
+class Layout(ConstrainedLayoutEngine):
+    """Matplotlib's constrained layout, rounded to a millionth of the figure.
+
+    Its solver sorts its variables by their addresses in memory, so the last bits of what it finds
+    differ from one drawing to the next. They would reach the ids in an SVG and the edges of pixels.
+    """
+
+    def execute(self, fig: Figure) -> None:
+        """Place the panels of a figure."""
+        super().execute(fig)
+        for axes in fig.axes:
+            axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
+            axes.set_in_layout(True)  # which a position set by hand ends
+
+
 def save_picture(figure: Figure, path: Path) -> None:
     """Write a picture in the format that its name ends in.
 
@@ -55,22 +70,7 @@ def save_picture(figure: Figure, path: Path) -> None:
         # Letters that the drawing font lacks: an SVG's viewer has them, a PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(drawn, format=kind, dpi=150, metadata=undated[kind])
-    content = _numbered_ids(drawn.getvalue()) if kind == "svg" else drawn.getvalue()
-    replace_file(path, lambda beside: beside.write_bytes(content))
-
-
-def _numbered_ids(svg: bytes) -> bytes:
-    """The same picture with the ids of clip paths and markers numbered as they come.
-
-    Matplotlib makes them of coordinates, all bits counted, and the last bits of what the layout's
-    solver finds differ from one drawing to the next.
-    """
-    names: dict[bytes, bytes] = {}
-
-    def numbered(found: re.Match[bytes]) -> bytes:
-        return found[1] + names.setdefault(found[2], b"i%d" % len(names))
-
-    return re.sub(rb'((?:\bid="|href="#|url\(#))([a-zA-Z]+[0-9a-f]{10})\b', numbered, svg)
+    replace_file(path, lambda beside: beside.write_bytes(drawn.getvalue()))
 
 
 def draw_pictures(explanations: Sequence[Explanation]) -> dict[str, Figure]:
@@ -90,7 +90,7 @@ def draw_activations(explanations: Sequence[Explanation]) -> Figure:
     """
     with mpl.rc_context(STYLE):
         widths = [len(explanation.steps) for explanation in explanations]
-        figure = Figure(figsize=(max(5.0, 0.36 * sum(widths) + 1.8), 5.2), layout="constrained")
+        figure = Figure(figsize=(max(5.0, 0.36 * sum(widths) + 1.8), 5.2), layout=Layout())
         panels = figure.subplots(
             2, len(widths), squeeze=False, width_ratios=widths, height_ratios=[1, 2]
         )
@@ -172,7 +172,7 @@ def draw_unrolled(explanation: Explanation, most_likely: int = 3) -> Figure:
     """
     steps = explanation.steps
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.15 * len(steps) + 1.1, 4.6), layout="constrained")
+        figure = Figure(figsize=(1.15 * len(steps) + 1.1, 4.6), layout=Layout())
         axes = figure.subplots()
         axes.axis("off")
         strip = _strips(explanation)
@@ -286,7 +286,7 @@ def draw_compact(explanation: Explanation) -> Figure:
         for name in ("layers.0.W_ax", "layers.0.W_aa", "W_ya")
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+        figure = Figure(figsize=(8.6, 4.4), layout=Layout())
         axes = figure.subplots()
         axes.axis("off")
         for x, text in ((0.7, "xₜ"), (6.1, "aₜ"), (11.6, "yₜ")):
