@@ -55,6 +55,11 @@ def test_a_wrong_value_names_key_rule_and_value(tmp_path, value, instead, said):
             "temprature: 0.7",
             "unknown key sample.temprature (value 0.7); did you mean temperature?",
         ),
+        (
+            "prefix: ''",
+            "prefix: 7",
+            "sample.prefix must be text (quote it if it looks like a number)",
+        ),
         ("avoid: []", "avoid: rex", "sample.avoid must be a list, got 'rex'"),
         ("given: ''", "given:", "sample.given must be text"),
         (

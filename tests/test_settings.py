@@ -37,14 +37,15 @@ def test_generate_has_an_option_for_each_setting():
         negated = ["--no-" + name] if field.annotation is bool else []
         assert options[name].secondary_opts == negated
         assert field.description in options[name].help
-        if name != "avoid":  # a file there
+        if name not in ("avoid", "prefix"):  # a file there, and any number
             assert options[name].default == field.default
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow and what it needs warn of each other's ways
 def test_the_served_model_takes_each_setting_but_patterns():
-    count, *served = served_params().params
+    count, prefixes, *served = served_params().params
     assert count.name == "n"
+    assert (prefixes.name, prefixes.default) == ("prefixes", [])
     assert [spec.name for spec in served] == [n for n in SETTINGS if n not in ("match", "avoid")]
     types = {spec.name: spec.dtype.name for spec in served}
     assert (types["seed"], types["temperature"], types["new"]) == ("long", "double", "boolean")

@@ -167,7 +167,11 @@ class SampleSettings(Section):
         description="Draw each character from the most likely that together reach this "
         "probability; 1 for all.",
     )
-    prefix: str = Field(default="", description="Start every name with these characters.")
+    prefix: str | Sequence[str] = Field(
+        default="",
+        description="Start every name with these characters; if there are several such beginnings, "
+        "with any of them.",
+    )
     min_length: int = Field(default=1, ge=1, description="Fewest characters in a name.")
     max_length: int = Field(
         default=0, ge=0, description="Most characters in a name; 0 for the model's own limit."
@@ -423,9 +427,11 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
     # A misspelt key shows up twice, as missing and as unknown: the unknown one helps.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = problem["loc"]
-    or_auto = ""
+    alternative = ""
     if location[-1:] in (("constrained-float",), ("constrained-int",)):
-        location, or_auto = location[:-1], " or 'auto'"  # the number's rule
+        location, alternative = location[:-1], " or 'auto'"  # the number's rule
+    elif location[-2:] == ("prefix", "str"):
+        location, alternative = location[:-1], " or a list of texts"
     key = ".".join(str(part) for part in location)
     value = shortened(problem["input"])
     kind = problem["type"]
@@ -449,8 +455,8 @@ def rule_broken(error: ValidationError, section: type[Section]) -> str:
         "a valid string": "text (quote it if it looks like a number)",
         "a valid boolean": "true or false",
     }.get(rule, rule)
-    if rule in ("a whole number", "a number"):
-        rule += or_auto
+    if rule.startswith(("a whole number", "a number", "text")):
+        rule += alternative
     verb = "must be" if problem["msg"].startswith("Input should be ") else "is refused:"
     return f"{key} {verb} {rule}, got {value}"
 

@@ -34,6 +34,12 @@ def test_generate_writes_a_name_a_line(run):
     assert len(out.splitlines()) == 7
 
 
+def test_prefix_may_be_given_more_than_once(run):
+    _, out, _ = run("generate", "-n", 30, "--prefix", "b", "--prefix", "le")
+    names = NameGenerator(make_model()).generate(30, Request(prefix=["b", "le"]))
+    assert out.splitlines() == [name.name for name in names]
+
+
 def test_fewer_names_are_the_head_of_more(run):
     _, few, _ = run("generate", "-n", 10, "--seed", 4)
     _, many, _ = run("generate", "-n", 400, "--seed", 4)

@@ -195,6 +195,26 @@ def test_prefix_is_normalised_and_may_end_in_a_space():
     assert all(name.name.startswith("new ") for name in names)
 
 
+def test_a_prefix_that_begins_with_another_does_not_count_twice(model):
+    def names(*prefix):
+        return NameGenerator(model).generate(40, Request(prefix=prefix))
+
+    assert names("bel", "B", "le", "bela") == names("b", "le") == names("le", "b", "b")
+    assert {name.name[0] for name in names("b", "le")} == {"b", "l"}
+    assert names("b") == NameGenerator(model).generate(40, Request(prefix="b"))
+    assert names() == names("") == names("b", "") == NameGenerator(model).generate(40)
+
+
+def test_without_replacement_all_that_begins_with_any_prefix_comes_once():
+    model = make_model(["ab", "ba"])
+    fixed = with_fixed_logits(model, np.log([0.5, 0.3, 0.2]).tolist())
+    request = Request(**PLAIN | {"unique": True}, max_length=3, prefix=["a", "bb", "ab"])
+    with pytest.raises(SamplingError, match="the model cannot write any others") as caught:
+        NameGenerator(fixed).generate(99, request)
+    expected = ["a", "aa", "aaa", "aab", "ab", "aba", "abb", "bb", "bba", "bbb"]
+    assert sorted(name.name for name in caught.value.managed) == expected
+
+
 def test_prefix_with_a_character_never_seen_is_refused(model):
     with pytest.raises(SamplingError, match="the character 'z', which no training name has"):
         NameGenerator(model).generate(1, Request(prefix="az"))

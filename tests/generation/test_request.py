@@ -30,6 +30,10 @@ def against(name: str, *, lowercase: bool = True, **request) -> str | None:
         ({"new": "yes"}, "new must be true or false, got 'yes'"),
         ({"avoid": "rex"}, "avoid must be a list, got 'rex'"),
         ({"avoid": 7}, "avoid must be a list, got 7"),
+        (
+            {"prefix": [7]},
+            "prefix must be text (quote it if it looks like a number) or a list of texts, got [7]",
+        ),
         ({"tempratur": 2}, "unknown key tempratur (value 2); did you mean temperature?"),
     ],
 )
@@ -100,5 +104,7 @@ def test_an_empty_category_in_params_is_none_and_in_a_request_is_one():
     params = params_with(sample={"prefix": "tyr", "avoid": ["*rex*"], "given": ""}).sample
     request = Request.from_params(params)
     assert (request.prefix, request.avoid, request.given) == ("tyr", ["*rex*"], None)
+    several = params_with(sample={"prefix": ["tyr", "bra"]}).sample
+    assert Request.from_params(several).prefix == ["tyr", "bra"]
     assert Request.from_params(params.model_copy(update={"given": "bird"})).given == "bird"
     assert Request(given="").given == ""

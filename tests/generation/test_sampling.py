@@ -85,7 +85,7 @@ def test_frequencies_follow_the_distribution():
 @pytest.mark.slow
 def test_log_probability_is_the_models_own():
     model = make_model()
-    samples = first(model, 300, temperature=0.7, top_k=3, prefix=(1, 2))
+    samples = first(model, 300, temperature=0.7, top_k=3, prefixes=((1, 2),))
     assert any(s.ended for s in samples)
     for sample in samples:
         if sample.ended:
@@ -95,7 +95,62 @@ def test_log_probability_is_the_models_own():
 
 
 def test_every_name_begins_with_the_prefix():
-    assert all(s.ids[:2].tolist() == [3, 1] for s in first(make_model(), 50, prefix=(3, 1)))
+    assert all(s.ids[:2].tolist() == [3, 1] for s in first(make_model(), 50, prefixes=((3, 1),)))
+
+
+def shares(mixture, **drawing):
+    """The probability that each of all samples is drawn with, by its ids and whether it ended."""
+    drawer = Drawer(mixture, Drawing(**drawing), seed=0)
+    found = {}
+    while not drawer.is_dry:
+        samples = drawer.draw()
+        drawer.leave_out(samples)
+        found |= {(tuple(s.ids.tolist()), s.ended): s.share for s in samples}
+    assert sum(found.values()) == pytest.approx(1, abs=1e-4)
+    return found
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("categories", [None, {"ab": "x", "ba": "y", "bb": "x"}])
+def test_several_prefixes_give_the_distribution_of_names_that_begin_with_any(
+    temperature, categories
+):
+    # Every name of two letters or fewer, and all that is longer, is drawn once with prefixes and
+    # once without. Its share with them is its share without, over that of all that begin so.
+    mixture = make_model(["ab", "ba", "bb"], categories).mixture
+    everything = shares(mixture, max_length=2, temperature=temperature)
+    prefixes = ((1,), (2, 1))  # a, ba
+    wanted = {
+        name: share
+        for name, share in everything.items()
+        if any(name[0][: len(prefix)] == prefix for prefix in prefixes)
+    }
+    assert len(wanted) == 1 + 2 * 2 + 2  # a; aa and ab, ended or not; ba, ended or not
+    total = sum(wanted.values())
+    found = shares(mixture, prefixes=prefixes, max_length=2, temperature=temperature)
+    assert found.keys() == wanted.keys()
+    for name, share in found.items():
+        assert share == pytest.approx(wanted[name] / total, rel=1e-4)
+
+
+def test_names_of_several_prefixes_come_in_proportion_with_some_left_out():
+    # Every step: the end 0.5, a 0.3, b 0.2. Of what begins with a (0.3) or ba (0.06), "a" (0.15)
+    # is left out; of the 0.21 that is left, 0.06 begins with ba.
+    drawer = Drawer(fixed_model().mixture, Drawing(prefixes=((1,), (2, 1))), seed=1)
+    drawer.leave_out([s for s in drawer.draw() if s.ids.tolist() == [1]])
+    assert drawer.share_left_out == pytest.approx(0.15 / 0.36)
+    drawn = [tuple(s.ids.tolist()) for _ in range(20) for s in drawer.draw()]
+    assert (1,) not in drawn
+    for ids, p in {(2, 1): 0.03 / 0.21, (1, 1): 0.045 / 0.21, (2, 1, 2): 0.006 / 0.21}.items():
+        deviation = np.sqrt(p * (1 - p) / len(drawn))
+        assert abs(drawn.count(ids) / len(drawn) - p) < 5 * deviation, ids
+
+
+def test_a_prefix_is_not_subject_to_top_k():
+    # The likeliest alone is the end: so each prefix is a whole name, drawn with its own share.
+    found = shares(fixed_model().mixture, prefixes=((1,), (2, 1)), top_k=1)
+    expected = {((1,), True): 0.3 / 0.36, ((2, 1), True): 0.06 / 0.36}
+    assert found == pytest.approx(expected)
 
 
 def test_a_name_at_the_limit_is_marked_unless_it_ends_there():
@@ -112,7 +167,7 @@ def test_a_name_at_the_limit_is_marked_unless_it_ends_there():
 
 
 def test_prefix_as_long_as_the_limit():
-    samples = first(make_model(), 20, prefix=(1, 1), max_length=2)
+    samples = first(make_model(), 20, prefixes=((1, 1),), max_length=2)
     assert all(s.ids.tolist() == [1, 1] for s in samples)
 
 

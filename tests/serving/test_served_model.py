@@ -87,6 +87,13 @@ def test_generated_names_are_those_of_the_library(address):
     assert ask(address, [], n=20, **settings) == [asdict(name) for name in names]
 
 
+def test_names_begin_with_any_of_several_prefixes(address):
+    names = NameGenerator(in_capitals()).generate(20, Request(prefix=["na", "b", "le"]))
+    expected = [asdict(name) for name in names]
+    assert ask(address, [], n=20, prefixes=["le", "b", "na"]) == expected
+    assert ask(address, [], n=20, prefixes=["le", "b"], prefix="na") == expected
+
+
 def test_scores_are_those_of_the_library(address):
     names = ["ana", "Anna", "xyz", "be la"]
     assert ask(address, names) == [asdict(name) for name in in_capitals().score(names)]
@@ -108,8 +115,10 @@ def test_every_setting_reaches_the_model(address):
         "new": True,
         "unique": True,
         "raw": True,
+        "prefixes": ["b", "an"],
     }
-    assert set(changed) == set(SampleSettings.model_fields) - {*NOT_SERVED, "given"}
+    own = {*NOT_SERVED, "given"}
+    assert set(changed) == set(SampleSettings.model_fields) - own | {"prefixes"}
     for name, value in changed.items():
         assert ask(address, [], **settings | {name: value}) != plain, name
 
@@ -142,6 +151,9 @@ def test_many_at_once_get_what_one_alone_gets(address):
             "seed must be greater than or equal to 0, got -1",
         ),
         ({"inputs": [], "params": {"n": 5, "prefix": "q"}}, "which no training name has"),
+        ({"inputs": [], "params": {"n": 5, "prefixes": "ab"}}, "must be a 1D array"),
+        ({"inputs": [], "params": {"n": 5, "prefixes": ["a", "q"]}}, "the character 'q'"),
+        ({"inputs": [], "params": {"n": 5, "prefixes": [None]}}, "prefix must be text"),
         ({"inputs": [], "params": {"n": 5, "min_length": 99}}, "min_length must be at most 12"),
         ({"inputs": ["ana"], "params": {"n": 5}}, "not both"),
         ({"inputs": [], "params": {"n": 5, "min_distance": 50}}, "found 0 of the 5 names"),

@@ -64,6 +64,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         kind, default, meaning = field.annotation, field.default, field.description
         if name == "avoid":
             kind, default, meaning = Path | None, None, f"UTF-8 text, a name a line. {meaning}"
+        elif name == "prefix":
+            kind, default, meaning = list[str], [], f"{meaning} Give it once for each."
         flag = name.replace("_", "-")
         option = typer.Option(
             default,

@@ -124,9 +124,9 @@ class NameGenerator:
                 f"min_length must be at most {limit}, the most characters that a name of this "
                 f"model has (data.max_length), got {request.min_length}"
             )
-        prefix = self._prefix_ids(request.prefix, limit)
+        prefixes = self._prefixes(request, limit)
         category = None if request.given is None else self.model.category_id(request.given)
-        return Drawing(request.temperature, request.top_k, request.top_p, prefix, limit, category)
+        return Drawing(request.temperature, request.top_k, request.top_p, prefixes, limit, category)
 
     def _reason_against(
         self,
@@ -153,6 +153,16 @@ class NameGenerator:
         """Whether fewer than so many edits lie between a name and one of the others."""
         encoded = EncodedNames.from_names([name], self.model.vocabulary)
         return any(nearest.rows(encoded)[1].min() < least for nearest in others)
+
+    def _prefixes(self, request: Request, limit: int) -> tuple[tuple[int, ...], ...]:
+        """The prefixes as ids, without those that begin with another one, in their own order."""
+        given = [request.prefix] if isinstance(request.prefix, str) else request.prefix
+        prefixes: list[tuple[int, ...]] = []
+        for ids in sorted(self._prefix_ids(prefix, limit) for prefix in given or [""]):
+            # What begins with a prefix comes right behind it.
+            if not prefixes or ids[: len(prefixes[-1])] != prefixes[-1]:
+                prefixes.append(ids)
+        return tuple(prefixes)
 
     def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
         # With a letter behind it, since a prefix may end in the space between two words,

@@ -5,7 +5,7 @@ are counted off from (seed, i), and samples are always computed in the same bloc
 to 511 and so on, since a matrix product may round differently for another number of rows.
 """
 
-# B rows still being drawn, V vocabulary
+# B rows still being drawn, F of them behind their prefix, V vocabulary, K prefixes
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Drawing:
         top_k: Only the k most likely characters; 0 for all.
         top_p: Only the most likely characters that together reach this probability
             (Holtzman et al. 2020); 1 for all.
-        prefix: Ids that every name begins with, shape (characters,).
+        prefixes: The ids that a name may begin with; none begins with another.
         max_length: The most characters in a name, the prefix included; a longer one is cut off.
         category: The id of every name's category; if None, names are drawn over all categories.
     """
@@ -42,7 +42,7 @@ class Drawing:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
-    prefix: tuple[int, ...] = ()
+    prefixes: tuple[tuple[int, ...], ...] = ((),)
     max_length: int = 100
     category: int | None = None
 
@@ -56,8 +56,9 @@ class Sample:
         log_prob: Its log-probability under the model as it is (temperature 1, all
             characters, prefix and end counted), in nats.
         ended: Whether it ended by itself; if not, it was cut off at the length limit.
-        path: The events that were drawn, with the probability that each was drawn with;
-            where it was cut off, the symbol V stands for all that is not the end.
+        path: The events that were drawn, with the probability that each was drawn with: first
+            which prefix, then each symbol; where the name was cut off, the symbol V stands for
+            all that is not the end.
     """
 
     ids: np.ndarray
@@ -85,6 +86,10 @@ class Drawer:
     gives exactly the model's distribution without what was left out, since a draw that is
     repeated until it is none of a set of names has the distribution without them.
 
+    Of several prefixes one is drawn first, in proportion to its probability at the drawing's
+    temperature. So names have exactly the distribution of names without a prefix, given that they
+    begin with one of these. As a single prefix, they are not subject to top_k and top_p.
+
     The seed is from 0 to below 2 ** 63.
     """
 
@@ -93,7 +98,14 @@ class Drawer:
         self._drawing = drawing
         self._seed = seed
         self._block = 0
-        self._trie = Trie(Paths.none(), mixture.vocab_size + 1)
+        num_prefixes = len(drawing.prefixes)
+        self._prefix_sizes = np.array([len(prefix) for prefix in drawing.prefixes])
+        self._prefixes = np.full((num_prefixes, drawing.max_length + 1), BOUNDARY_ID)
+        for row, prefix in zip(self._prefixes, drawing.prefixes, strict=True):
+            row[: len(prefix)] = prefix
+        self._prefix_shares = self._shares_of_prefixes()
+        self._base = max(mixture.vocab_size + 1, num_prefixes)  # more than any symbol of a path
+        self._trie = Trie(Paths.none(), self._base)
         self._in_trie = Paths.none()
         self._recent: dict[bytes, Paths] = {}
         self._recent_share = 0.0
@@ -114,40 +126,47 @@ class Drawer:
         limit = drawing.max_length
         uniforms = _uniforms(self._seed, self._block, limit + 1)  # (BLOCK, steps)
         self._block += 1
-        symbols = np.zeros((BLOCK, limit + 1), dtype=np.int64)
-        probabilities = np.ones((BLOCK, limit + 1))
+        shares = self._prefix_shares.expand(BLOCK, -1)  # (BLOCK, K)
+        nodes = self._trie.root(BLOCK)  # (B,)
+        weights = self._trie.weigh(shares, nodes, 0)
+        if weights[0].sum() == 0:
+            return []
+        # Nothing else uses a row's first number, unless its prefix is empty and thus the only one.
+        prefix = choose(weights, torch.from_numpy(uniforms[:, 0])).numpy()  # (BLOCK,)
+        nodes = self._trie.descend(nodes, 0, prefix)
+        given_steps = self._prefix_sizes[prefix]  # (BLOCK,)
+        symbols = self._prefixes[prefix]  # (BLOCK, limit + 1)
+        probabilities = np.ones((BLOCK, limit + 2))
+        probabilities[:, 0] = self._prefix_shares[prefix]
         lengths = np.full(BLOCK, limit)
         log_probs = np.zeros(BLOCK)
         rows = np.arange(BLOCK)  # (B,), the samples not yet ended
         ids = np.full(BLOCK, BOUNDARY_ID)  # (B,)
-        nodes = self._trie.root(BLOCK)  # (B,)
         dead: set[int] = set()
-        given = None if drawing.category is None else np.full(BLOCK, drawing.category)
-        state = self._mixture.initial_state(BLOCK, given)
+        state = self._mixture.initial_state(BLOCK, self._categories(BLOCK))
         for step in range(limit + 1):
             plain, state = self._mixture.step(ids, state)  # (B, V)
-            if step < len(drawing.prefix):
-                chosen = torch.full((len(rows),), drawing.prefix[step])  # (B,)
-            else:
-                allowed = restrict(plain, drawing)  # (B, V)
+            free = np.flatnonzero(step >= given_steps[rows])  # (F,), those behind their prefix
+            if len(free):
+                allowed = restrict(plain[free], drawing)  # (F, V)
                 if step == limit:
-                    allowed = _end_or_too_long(allowed)  # (B, V + 1)
-                weights = self._trie.weigh(allowed, nodes, step)
-                chosen = choose(weights, torch.from_numpy(uniforms[rows, step]))  # (B,)
+                    allowed = _end_or_too_long(allowed)  # (F, V + 1)
+                weights = self._trie.weigh(allowed, nodes[free], step + 1)
+                chosen = choose(weights, torch.from_numpy(uniforms[rows[free], step]))  # (F,)
                 alive = (weights.sum(1) > 0).numpy()
                 chosen = chosen.where(torch.from_numpy(alive), BOUNDARY_ID)
-                dead |= set(rows[~alive].tolist())
-                probabilities[rows, step] = (
+                dead |= set(rows[free][~alive].tolist())
+                probabilities[rows[free], step + 1] = (
                     allowed.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
                 )
-            ids = chosen.numpy()
-            symbols[rows, step] = ids
-            nodes = self._trie.descend(nodes, step, ids)
+                symbols[rows[free], step] = chosen.numpy()
+            ids = symbols[rows, step]  # (B,)
+            nodes = self._trie.descend(nodes, step + 1, ids)
             ends = ids == BOUNDARY_ID
             if step == limit:
                 log_probs[rows[ends]] += plain[torch.from_numpy(ends), BOUNDARY_ID].numpy()
                 break
-            log_probs[rows] += plain.gather(1, chosen.unsqueeze(1)).squeeze(1).numpy()
+            log_probs[rows] += plain.gather(1, torch.from_numpy(ids)[:, None]).squeeze(1).numpy()
             lengths[rows[ends]] = step
             going = np.flatnonzero(~ends)
             if len(going) == 0:
@@ -161,9 +180,9 @@ class Drawer:
                 float(log_probs[i]),
                 bool(ended[i]),
                 Paths(
-                    symbols[i, : lengths[i] + 1],
-                    probabilities[i, : lengths[i] + 1],
-                    lengths[i : i + 1] + 1,
+                    np.append(prefix[i], symbols[i, : lengths[i] + 1]),
+                    probabilities[i, : lengths[i] + 2],
+                    lengths[i : i + 1] + 2,
                 ),
             )
             for i in range(BLOCK)
@@ -182,8 +201,31 @@ class Drawer:
                 self._recent_share += sample.share
         if self._recent_share > REBUILT_AT * self._trie.left:
             self._in_trie = Paths.joined([self._in_trie, *self._recent.values()])
-            self._trie = Trie(self._in_trie, self._mixture.vocab_size + 1)
+            self._trie = Trie(self._in_trie, self._base)
             self._recent, self._recent_share = {}, 0.0
+
+    def _categories(self, num_rows: int) -> np.ndarray | None:
+        """The drawing's category in each row, shape (num_rows,); None if none is given."""
+        category = self._drawing.category
+        return None if category is None else np.full(num_rows, category)
+
+    def _shares_of_prefixes(self) -> Tensor:
+        """Each prefix's share of the probability of all, at the drawing's temperature.
+
+        Returns:
+            Double, shape (K,); 1 for a single one.
+        """
+        sizes = torch.from_numpy(self._prefix_sizes)  # (K,)
+        log_shares = torch.zeros(len(sizes), dtype=torch.double)  # (K,)
+        ids = np.full(len(sizes), BOUNDARY_ID)  # (K,)
+        state = self._mixture.initial_state(len(sizes), self._categories(len(sizes)))
+        for step in range(int(sizes.max()) if len(sizes) > 1 else 0):
+            plain, state = self._mixture.step(ids, state)  # (K, V)
+            ids = self._prefixes[:, step]
+            tempered = torch.log_softmax(plain / self._drawing.temperature, dim=-1)
+            chosen = tempered.gather(1, torch.from_numpy(ids)[:, None]).squeeze(1)  # (K,)
+            log_shares += chosen.where(step < sizes, 0)
+        return torch.softmax(log_shares, dim=0)
 
 
 def _end_or_too_long(probabilities: Tensor) -> Tensor:

@@ -144,6 +144,7 @@ class ServedModel(PythonModel):
         asked = {key: value for key, value in (params or {}).items() if value is not None}
         count = asked.pop("n", 0)
         asked["given"] = asked.get("given") or None  # a schema's default is a text
+        asked["prefix"] = [*filter(None, [asked.get("prefix")]), *asked.pop("prefixes", [])]
         names = model_input["name"].tolist() if "name" in model_input else []
         try:
             if count == 0:
@@ -160,7 +161,7 @@ class ServedModel(PythonModel):
             raise SamplingError(f"n must be from 1 to {MOST_NAMES:,}, got {count:,}")
         if any(name is not None for name in names):
             raise SamplingError("give names to score, or n for names to generate, not both")
-        check_encoding(settings.get("prefix", ""))
+        check_encoding("".join(filter(None, settings["prefix"])))
         tally = Tally()
         generated = []
         request = Request(**settings)

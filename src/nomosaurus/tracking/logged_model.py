@@ -6,6 +6,7 @@
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,7 @@ TYPES: dict[Any, str] = {
     float: "double",
     str: "string",
     str | None: "string",
+    str | Sequence[str]: "string",
     bool: "boolean",
 }
 NOT_SERVED = ("match", "avoid")
@@ -43,12 +45,16 @@ NOT_SERVED = ("match", "avoid")
 
 
 def served_params() -> "ParamSchema":
-    """What a request's params may hold: `n` and settings; there, an empty `given` is none."""
+    """What a request's params may hold: `n` and settings; there, an empty `given` is none.
+
+    MLflow knows no param that is text or a list, so further prefixes have one of their own.
+    """
     from mlflow.types import ParamSchema, ParamSpec
 
     return ParamSchema(
         [
             ParamSpec("n", "long", 0),
+            ParamSpec("prefixes", "string", [], (-1,)),
             *(
                 ParamSpec(
                     name, TYPES[field.annotation], "" if field.default is None else field.default
