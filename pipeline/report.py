@@ -9,9 +9,10 @@ import typer
 
 from nomosaurus import __version__
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import read_json, read_name_table, read_pictures, write_text
+from nomosaurus.files import read_checked, read_name_table, read_pictures, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
+from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
 from nomosaurus.report.page import build_report
 
 
@@ -32,10 +33,10 @@ def main(
     page = build_report(
         trained,
         model.read_bytes(),
-        read_json(prepared, made_by="prepare"),
-        read_json(training, made_by="train"),
-        read_json(details, made_by="evaluate"),
-        read_name_table(names, made_by="sample"),
+        read_checked(prepared, PREPARED, made_by="prepare"),
+        read_checked(training, TRAINED, made_by="train"),
+        read_checked(details, DETAILS, made_by="evaluate"),
+        read_name_table(names, "sample", ("name", "bits_per_char", "nearest", "distance")),
         read_pictures(pictures, made_by="evaluate"),
         values.evaluate,
         values.sample,

@@ -182,7 +182,7 @@ def make_model(
         Recipe.for_list(params, len(names)),
         [[Epoch(1, 2.0, 2.1, True), Epoch(2, 1.9, 2.2, False)]] * params.model.members,
         ListBits.measure(mixture, vocabulary, train, train),
-        Casing(),
+        Casing({}, {}, {}),
     )
 
 

@@ -24,7 +24,9 @@ PREPARED = {
     "names_test": 110,
     "longest_name": 6,
     "mean_length": 4.52,
+    "unknown_validation": 0,
     "unknown_test": 0,
+    "several_categories": 0,
     "familiar_test": 0,
     "case_kept": 0.975,
 }

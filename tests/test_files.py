@@ -5,24 +5,37 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from pydantic import TypeAdapter
 
 from nomosaurus import files
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, read_name_table, replace_folder, write_json, write_text
+from nomosaurus.files import (
+    read_checked,
+    read_name_table,
+    replace_folder,
+    write_json,
+    write_text,
+)
+
+NUMBERS = TypeAdapter(dict[str, float | None])
 
 
 def test_json_comes_back(tmp_path):
-    write_json(tmp_path / "new folder/a.json", {"b": 1, "a": None, "ñ": 0.1})
-    assert read_json(tmp_path / "new folder/a.json", "prepare") == {"b": 1, "a": None, "ñ": 0.1}
+    content = {"b": 1, "a": None, "ñ": 0.1}
+    write_json(tmp_path / "new folder/a.json", content)
+    assert read_checked(tmp_path / "new folder/a.json", NUMBERS, "prepare") == content
     assert (tmp_path / "new folder/a.json").read_bytes().endswith(b"}\n")
 
 
 def test_missing_and_broken_json_name_the_stage(tmp_path):
     with pytest.raises(ArtifactError, match='run "dvc repro train"'):
-        read_json(tmp_path / "a.json", "train")
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ArtifactError, match="not valid JSON"):
-        read_json(tmp_path / "a.json", "train")
+        read_checked(tmp_path / "a.json", NUMBERS, "train")
+    for text in ("", "{", "[]", "null", '{"a": "x"}', '{"a": true}', "[" * 100_000, "\0"):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ArtifactError, match=r"a\.json is damaged .* --force train") as caught:
+            read_checked(tmp_path / "a.json", NUMBERS, "train")
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
 
 
 def test_a_folder_is_kept_when_its_successor_fails(tmp_path):
@@ -160,3 +173,25 @@ def test_git_and_dvc_ignore_what_a_killed_process_leaves():
         assert subprocess.run(git, cwd=REPOSITORY, check=False).returncode == 0
         assert name.match(".*.tmp")
     assert ".*.tmp" in (REPOSITORY / ".dvcignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name\n",
+        "distance\n1\n",
+        "name,distance\na,b\n",
+        "name,distance\na\n",
+        "name,distance\na,1,2\n",
+        "name,distance\na,\n",
+        '"name,distance\na,1\n',
+        "{}",
+        "[]",
+        "\0\0\0",
+    ],
+)
+def test_an_edited_table_names_the_stage(tmp_path, text):
+    (tmp_path / "names.csv").write_text(text)
+    with pytest.raises(ArtifactError, match=r"names\.csv is damaged .* --force sample") as caught:
+        read_name_table(tmp_path / "names.csv", "sample", ("name", "distance"))
+    assert "\n" not in str(caught.value)

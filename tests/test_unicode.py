@@ -94,7 +94,7 @@ def trained(request, tmp_path_factory) -> tuple[Path, str, TrainedModel]:
     hashes = name_hashes(corpus.names(), params.data.split_key)
     bits = ListBits.measure(mixture, vocabulary, train, validation)
     model = TrainedModel(
-        mixture, vocabulary, train, hashes, recipe, [training.epochs], bits, Casing()
+        mixture, vocabulary, train, hashes, recipe, [training.epochs], bits, Casing({}, {}, {})
     )
     save_model(folder / "models/model.safetensors", model)
     return folder, request.param, model

@@ -8,16 +8,19 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from nomosaurus.errors import ArtifactError
+
+Content = TypeVar("Content")
 
 
 def main_checkout() -> Path:
@@ -154,7 +157,7 @@ def read_output(path: Path, made_by: str) -> bytes:
         ArtifactError: If it is missing; the message says what to run.
     """
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         raise ArtifactError(f'{path} not found; run "dvc repro {made_by}"') from None
 
@@ -171,30 +174,55 @@ def read_pictures(folder: Path, made_by: str) -> dict[str, bytes]:
     return found
 
 
-def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """Read a JSON object that the stage `made_by` wrote.
+def read_checked(path: Path, kind: TypeAdapter[Content], made_by: str) -> Content:
+    """Read JSON that the stage `made_by` wrote, and that somebody may have edited since.
 
     Raises:
-        ArtifactError: If it is missing or not JSON; the message says what to run.
+        ArtifactError: If it is missing or not of this kind; the message says what to run.
     """
+    content = read_output(path, made_by)
     try:
-        return json.loads(read_output(path, made_by))
-    except ValueError as error:
-        raise _damaged(path, "JSON", error, made_by) from None
+        return kind.validate_json(content, strict=True)
+    except ValidationError as error:
+        raise damaged(path, problem_in(error), made_by) from None
 
 
-def read_name_table(path: Path, made_by: str) -> pd.DataFrame:
+def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)) -> pd.DataFrame:
     """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
+
+    Raises:
+        ArtifactError: If it is missing, not CSV, or lacks one of the columns or a number; the
+            message says what to run.
+    """
+    texts = ["name", "nearest"]
+    table = read_table(path, made_by, dict.fromkeys(texts, str), keep_default_na=False)
+    for column in columns:
+        if column not in table:
+            raise damaged(path, f"it has no column {column!r}", made_by)
+    for column in table.columns.difference(texts):
+        if not pd.api.types.is_numeric_dtype(table[column]) or table[column].isna().any():
+            raise damaged(path, f"the column {column!r} is not all numbers", made_by)
+    return table
+
+
+def read_table(
+    path: Path, made_by: str, kinds: Mapping[str, type] | None = None, **settings: Any
+) -> pd.DataFrame:
+    """Read a CSV that the stage `made_by` wrote.
 
     Raises:
         ArtifactError: If it is missing or not CSV; the message says what to run.
     """
     content = BytesIO(read_output(path, made_by))
     try:
-        return pd.read_csv(content, keep_default_na=False, dtype={"name": str, "nearest": str})
-    except ValueError as error:
-        raise _damaged(path, "CSV", error, made_by) from None
+        with warnings.catch_warnings():
+            # With index_col=False a row longer than the header is only warned of.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(content, dtype=kinds, index_col=False, **settings)
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise damaged(path, f"not valid CSV: {str(error).splitlines()[0][:200]}", made_by) from None
 
 
-def _damaged(path: Path, kind: str, error: ValueError, made_by: str) -> ArtifactError:
-    return ArtifactError(f'{path} is not valid {kind} ({error}); run "dvc repro --force {made_by}"')
+def damaged(path: Path, problem: str, made_by: str) -> ArtifactError:
+    """The error for a file that is not as the stage `made_by` writes it."""
+    return ArtifactError(f'{path} is damaged ({problem}); run "dvc repro --force {made_by}"')

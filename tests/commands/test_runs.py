@@ -2,6 +2,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from finished import FIGURES, PREPARED
 from invoked import invoke
 
 
@@ -13,11 +14,10 @@ def run(tmp_path, monkeypatch):
 
 
 def test_summary_shows_names_as_they_are(run, tmp_path):
-    keys = ("perplexity", "network_perplexity", "baseline_perplexity", "novelty")
-    figures = {key: {"value": 0.5, "low": None, "high": None, "floor": None} for key in keys}
+    figures = {key: {"value": shown["value"]} for key, shown in FIGURES.items()}
     for path, content in {
-        "metrics/prepare.json": json.dumps({"names_train": 8, "names_test": 1}),
-        "metrics/evaluate_details.json": json.dumps({"figures": figures}),
+        "metrics/prepare.json": json.dumps(PREPARED),
+        "metrics/evaluate_details.json": json.dumps({"figures": figures, "categories": []}),
         "samples/names.csv": "name,new\nc[nh3+]o,True\nNA,True\na name that is rather long,True\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -52,7 +52,7 @@ def test_a_word_of_the_list_keeps_its_case():
 
 
 def test_without_anything_learnt_nothing_changes():
-    assert Casing().written("anna de la cruz") == "anna de la cruz"
+    assert Casing({}, {}, {}).written("anna de la cruz") == "anna de la cruz"
 
 
 def test_what_the_rule_gets_right_is_not_kept():

@@ -5,6 +5,7 @@ import torch
 from nomosaurus.errors import ArtifactError
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.dataset import (
+    SIDES,
     EncodedNames,
     Split,
     batches_by_length,
@@ -115,6 +116,72 @@ def test_missing_or_damaged_data_says_what_to_run(tmp_path):
         (tmp_path / f"{name}.json").write_text('{"wrong": 1}')
         with pytest.raises(ArtifactError, match="dvc repro --force prepare"):
             load(tmp_path)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    folder = tmp_path / "prepared"
+    split = Split(VOCABULARY, encoded(NAMES), encoded(["a"]), encoded(["ab"]), encoded([]))
+    save_prepared(folder, split, np.array([3, 5], dtype=np.uint64), CASING)
+    return folder
+
+
+def load_all(folder) -> None:
+    load_vocabulary(folder)
+    load_casing(folder)
+    load_tries_base(folder)
+    load_known_hashes(folder)
+    for side in SIDES:
+        load_split(folder, side)
+
+
+EDITED_JSON = [
+    *("", "{", "[]", "{}", "null", "5", '"x"', '[{"characters": 1}]'),
+    '{"tries_base": 1}',
+    '{"words": [], "places": {}, "beginnings": {}}',
+    '{"words": {}, "places": {"": "odd"}, "beginnings": {}}',
+    '{"characters": "abc", "unknown_mass": 0.1, "categories": []}',
+    '{"characters": ["a", "a"], "unknown_mass": 0.1, "categories": []}',
+    '{"characters": ["a", "b", "c"], "unknown_mass": 2, "categories": []}',
+    '{"characters": ["a", "b", "c"], "unknown_mass": NaN, "categories": []}',
+    '{"characters": ["a", "b"], "unknown_mass": 0.1, "categories": []}',
+]
+
+
+@pytest.mark.parametrize("name", ["vocabulary", "casing", "start"])
+@pytest.mark.parametrize("text", EDITED_JSON)
+def test_edited_json_says_what_to_run(prepared, name, text):
+    load_all(prepared)
+    (prepared / f"{name}.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"is damaged .*dvc repro --force prepare") as caught:
+        load_all(prepared)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["known_hashes", "train/ids", "test/offsets", "test/categories"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([], dtype=np.int64),
+        np.array([[1, 2]]),
+        np.array([5, 3]),
+        np.array(["a"]),
+        np.array(7),
+        np.array([np.nan]),
+        np.array([200] * 5, dtype=np.uint8),
+        None,
+    ],
+    ids=str,
+)
+def test_edited_arrays_say_what_to_run(prepared, part, array):
+    path = prepared / f"{part}.npy"
+    if array is None:
+        path.write_bytes(path.read_bytes()[:-3])
+    else:
+        np.save(path, array)
+    with pytest.raises(ArtifactError, match=r"is damaged .*dvc repro --force prepare") as caught:
+        load_all(prepared)
+    assert "\n" not in str(caught.value)
 
 
 def test_categories_go_with_their_names(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, git
 
+from nomosaurus.errors import PipelineError
 from nomosaurus.tracking import lock
 from nomosaurus.tracking.lineage import file_md5, head
 from nomosaurus.tracking.lock import MODEL_FILE, changed, hashes, locked_stages, model_at
@@ -19,6 +20,26 @@ STAGES = {
     },
 }
 IN_GIT = {"metrics/train.json", "src/a.py"}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "5",
+        "[1, 2]",
+        "{prepare: 5}",
+        "{prepare: {deps: {}}}",
+        "{prepare: {deps: [data/list.csv]}}",
+        "{prepare: {outs: [{md5: a1}]}}",
+        "{prepare: {outs: [{path: a, md5: [a1]}]}}",
+        "{prepare: {params: {params.yaml: seed}}}",
+    ],
+)
+def test_an_edited_lock_is_one_line(tmp_path, stages):
+    (tmp_path / "dvc.lock").write_text(f"schema: '2.0'\nstages: {stages}\n")
+    with pytest.raises(PipelineError, match=r"dvc\.lock: stages\..*git checkout") as caught:
+        locked_stages(folder=tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_fresh_clone_without_data_is_fresh():
@@ -153,5 +174,3 @@ def test_outside_of_a_checkout_there_is_no_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert locked_stages() == locked_stages("HEAD") == {}
-    Path("dvc.lock").write_text("stages: [1, 2]")
-    assert locked_stages() == {}

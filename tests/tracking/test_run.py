@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import NAMES, REPOSITORY, make_model
 
+from nomosaurus.errors import ArtifactError
 from nomosaurus.model.file import save_model
 from nomosaurus.model.trained import Epoch
 from nomosaurus.params import CrossvalidateParams
@@ -135,6 +136,13 @@ def test_what_was_made_of_another_model_is_left_out(trained, store):
     top = {artifact.path for artifact in mlflow_client().list_artifacts(run.info.run_id)}
     assert "samples" in top
     assert "metrics" not in top
+
+
+def test_an_edited_metric_is_one_line_and_leaves_no_half_a_run(trained, store):
+    write_outputs({"perplexity": "low"})
+    with pytest.raises(ArtifactError, match=r"evaluate\.json is damaged .* --force evaluate"):
+        tracking.log_outputs(store, ORIGIN)
+    assert not list(store.glob(f"{tracking.JOURNALS}/*"))
 
 
 def test_sync_makes_the_run_of_a_model_that_mlflow_lacks(store):

@@ -22,21 +22,24 @@ def summary() -> None:
 
     Run it in the repository's root.
     """
-    from nomosaurus.files import read_json, read_name_table
+    from nomosaurus.files import read_checked, read_name_table
+    from nomosaurus.report.metrics import DETAILS, PREPARED
+    from nomosaurus.report.page import estimates
 
-    prepared = read_json(Path("metrics/prepare.json"), made_by="prepare")
-    details = read_json(Path("metrics/evaluate_details.json"), made_by="evaluate")
-    figures = details["figures"]
-    drawn = read_name_table(Path("samples/names.csv"), made_by="sample").head(20)
+    prepared = read_checked(Path("metrics/prepare.json"), PREPARED, "prepare")
+    details = read_checked(Path("metrics/evaluate_details.json"), DETAILS, "evaluate")
+    figures = estimates(details)
+    drawn = read_name_table(Path("samples/names.csv"), "sample", ("name", "new")).head(20)
     console = shown.console()
     names = [shown.isolated(name, console) for name in drawn["name"]]
     table = shown.columns(("", "perplexity", "95 % interval"), numbers=("perplexity",))
     table.title, table.title_justify = "On names it never saw", "left"
 
     def row(label: str, key: str) -> None:
-        value, low, high = (figures[key][part] for part in ("value", "low", "high"))
-        interval = "too few names" if low is None else f"{low:.3f} to {high:.3f}"
-        table.add_row(label, f"{value:.3f}", interval)
+        figure = figures[key]
+        known = figure.low is not None and figure.high is not None
+        interval = f"{figure.low:.3f} to {figure.high:.3f}" if known else "too few names"
+        table.add_row(label, f"{figure.known:.3f}", interval)
 
     row("this model", "perplexity")
     row("its networks without the n-gram", "network_perplexity")
@@ -44,7 +47,7 @@ def summary() -> None:
     console.print()
     console.print(table)
     console.print(
-        f"\nA name it writes is new with probability {figures['novelty']['value']:.3f} "
+        f"\nA name it writes is new with probability {figures['novelty'].known:.3f} "
         f"(learnt from {prepared['names_train']:,} names, tested on {prepared['names_test']:,}).",
     )
     kind = "new names" if drawn["new"].all() else "names"

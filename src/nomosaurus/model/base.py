@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from nomosaurus.errors import ListError, ModelFileError, ParamsError
 from nomosaurus.model.file import (
-    Characters,
     FileContent,
-    check_hashes,
     checked,
     format_of,
     model_from,
@@ -30,7 +28,8 @@ from nomosaurus.model.file import (
 )
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.names.corpus import Corpus, learnt_hashes
-from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary, characters
+from nomosaurus.names.dataset import check_hashes
+from nomosaurus.names.vocabulary import BOUNDARY_ID, Characters, Vocabulary, characters
 from nomosaurus.params import BASE_UP_TO, ModelRecipe, Params
 
 FORMAT = "base 2"

@@ -17,7 +17,7 @@ that it says is checked as well.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -25,7 +25,6 @@ from typing import Annotated, Any, Self, TypeVar
 import numpy as np
 import torch
 from pydantic import (
-    AfterValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -43,12 +42,12 @@ from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.names.casing import Casing
-from nomosaurus.names.dataset import PARTS, EncodedNames, check_names
-from nomosaurus.names.vocabulary import Vocabulary
+from nomosaurus.names.dataset import PARTS, EncodedNames, check_array, check_hashes, check_names
+from nomosaurus.names.vocabulary import Categories, Characters, UnknownMass, Vocabulary
 from nomosaurus.params import ModelRecipe, Recipe, Section
 
 ENTRY = "nomosaurus"
-FORMAT = 5
+FORMAT = 6
 NO_CHECKSUM = b"0" * 64
 CHECKSUM = re.compile(rb'"%s":"([0-9a-f]{64}) ' % ENTRY.encode())
 REMEDY = 'restore it with "dvc checkout", or train again with "dvc repro --force train"'
@@ -61,15 +60,6 @@ LIST_TENSORS = (
     "scores.validation",
 )
 
-
-def _all_differ(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(texts)) < len(texts):
-        raise ValueError("one of them is there twice")
-    return texts
-
-
-Text = Annotated[str, Field(min_length=1)]
-Characters = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_all_differ)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 Content = TypeVar("Content", bound="FileContent")
 
@@ -85,8 +75,8 @@ class ModelContent(FileContent):
 
     format: int
     characters: Characters
-    unknown_mass: float = Field(gt=0, lt=1)
-    categories: Annotated[tuple[str, ...], AfterValidator(_all_differ)]
+    unknown_mass: UnknownMass
+    categories: Categories
     recipe: Recipe
     histories: tuple[Annotated[list[Epoch], Field(min_length=1)], ...]
     casing: Casing
@@ -221,7 +211,7 @@ def networks_of(
     if odd := sorted(wanted.keys() ^ tensors.keys()):
         raise ValueError(f"{odd[0][:100]} is {'missing' if odd[0] in wanted else 'unknown'}")
     for name, weight in tensors.items():
-        _check_array(name, weight, kind, wanted[name])
+        check_array(name, weight, kind, wanted[name])
         if not float(np.abs(weight).max()) <= LARGEST_WEIGHT:  # nor if it is not a number
             raise ValueError(f"{name} has a weight that is not finite, or too large")
     networks = [
@@ -236,39 +226,13 @@ def networks_of(
     return networks
 
 
-def _check_array(
-    name: str, array: np.ndarray, kind: type[np.generic], shape: Sequence[int | None]
-) -> None:
-    """Refuse an array of another type or shape, in which None is any length.
-
-    Raises:
-        ValueError: Naming it.
-    """
-    fits = len(shape) == array.ndim and all(
-        want in (None, has) for want, has in zip(shape, array.shape, strict=True)
-    )
-    if array.dtype != kind or not fits:
-        raise ValueError(f"{name} has the type {array.dtype} and the shape {array.shape}")
-
-
-def check_hashes(name: str, hashes: np.ndarray, kind: type[np.unsignedinteger[Any]]) -> None:
-    """Refuse hashes of another type, none, or ones that are not sorted.
-
-    Raises:
-        ValueError: Naming them.
-    """
-    _check_array(name, hashes, kind, (None,))
-    if not len(hashes) or (hashes[1:] < hashes[:-1]).any():
-        raise ValueError(f"{name} is empty or not sorted")
-
-
 def _check_bits(name: str, bits: np.ndarray, length: int | None) -> None:
     """Refuse costs of another type or number, or that are not finite, above 0 and sorted.
 
     Raises:
         ValueError: Naming them.
     """
-    _check_array(name, bits, np.float32, (length,))
+    check_array(name, bits, np.float32, (length,))
     if not len(bits) or not np.isfinite(bits).all() or bits[0] < 0 or (np.diff(bits) < 0).any():
         raise ValueError(f"{name} is empty, not sorted, or has costs that cannot be")
 

@@ -9,7 +9,7 @@ learnt too.
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import regex
@@ -24,7 +24,7 @@ Form = Literal["lower", "title", "upper"]
 
 @dataclass(frozen=True)
 class Casing:
-    """How a list writes its words; without anything learnt, in lower case.
+    """How a list writes its words; where nothing was learnt, in lower case.
 
     Attributes:
         words: Of folded words that the rule gets wrong, how the list writes them; a word that
@@ -33,9 +33,9 @@ class Casing:
         beginnings: Of folded beginnings that a capital follows, how the list writes them.
     """
 
-    words: dict[str, str] = field(default_factory=dict)
-    places: dict[str, Form] = field(default_factory=dict)
-    beginnings: dict[str, str] = field(default_factory=dict)
+    words: dict[str, str]
+    places: dict[str, Form]
+    beginnings: dict[str, str]
 
     @classmethod
     def learn(cls, names: Sequence[str]) -> "Casing":

@@ -77,7 +77,7 @@ class Corpus:
     def casing(self) -> Casing:
         """How the training names are written; in lower case if the list is as it is learnt."""
         if all(name == self.written[name] for name in self.names()):
-            return Casing()
+            return Casing({}, {}, {})
         return Casing.learn([self.written[name] for name in self.train])
 
     def report(self, vocabulary: Vocabulary) -> dict[str, int | float]:

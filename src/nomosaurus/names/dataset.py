@@ -7,14 +7,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, replace_folder, write_json, write_text
+from nomosaurus.files import damaged, read_checked, replace_folder, write_json, write_text
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary
 
@@ -213,6 +214,32 @@ def check_names(names: EncodedNames, vocabulary: Vocabulary, *, learnt: bool) ->
         raise ValueError("repeats has a row that is not the name above it")
 
 
+def check_array(
+    name: str, array: np.ndarray, kind: type[np.generic], shape: Sequence[int | None]
+) -> None:
+    """Refuse an array of another type or shape, in which None is any length.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    fits = len(shape) == array.ndim and all(
+        want in (None, has) for want, has in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != kind or not fits:
+        raise ValueError(f"{name} has the type {array.dtype} and the shape {array.shape}")
+
+
+def check_hashes(name: str, hashes: np.ndarray, kind: type[np.unsignedinteger[Any]]) -> None:
+    """Refuse hashes of another type, none, or ones that are not sorted.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    check_array(name, hashes, kind, (None,))
+    if not len(hashes) or (hashes[1:] < hashes[:-1]).any():
+        raise ValueError(f"{name} is empty or not sorted")
+
+
 PARTS = tuple(field.name for field in fields(EncodedNames))
 """The arrays of one side, each in a file of its name."""
 
@@ -274,6 +301,15 @@ def batches_by_length(
         chunks = [chunks[i] for i in turn]
     for rows in chunks:
         yield rows, make_batch(names, rows)
+
+
+@dataclass(frozen=True)
+class _Start:
+    tries_base: bool
+
+
+VOCABULARY, CASING, START = TypeAdapter(Vocabulary), TypeAdapter(Casing), TypeAdapter(_Start)
+"""What the files of JSON in a prepared folder hold."""
 
 
 class Split(NamedTuple):
@@ -343,18 +379,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     Raises:
         ArtifactError: If it is missing or damaged.
     """
-    path = folder / "vocabulary.json"
-    content = read_json(path, made_by="prepare")
-    try:
-        return Vocabulary(
-            tuple(content["characters"]),
-            float(content["unknown_mass"]),
-            tuple(content["categories"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ArtifactError(
-            f'{path} is not a vocabulary; run "dvc repro --force prepare"'
-        ) from None
+    return read_checked(folder / "vocabulary.json", VOCABULARY, made_by="prepare")
 
 
 def load_casing(folder: Path) -> Casing:
@@ -363,11 +388,7 @@ def load_casing(folder: Path) -> Casing:
     Raises:
         ArtifactError: If the file that says so is missing or damaged.
     """
-    path = folder / "casing.json"
-    try:
-        return Casing(**read_json(path, made_by="prepare"))
-    except TypeError:
-        raise ArtifactError(f'{path} is damaged; run "dvc repro --force prepare"') from None
+    return read_checked(folder / "casing.json", CASING, made_by="prepare")
 
 
 def load_tries_base(folder: Path) -> bool:
@@ -376,11 +397,7 @@ def load_tries_base(folder: Path) -> bool:
     Raises:
         ArtifactError: If the file that says so is missing or damaged.
     """
-    path = folder / "start.json"
-    tries = read_json(path, made_by="prepare").get("tries_base")
-    if not isinstance(tries, bool):
-        raise ArtifactError(f'{path} does not say so; run "dvc repro --force prepare"')
-    return tries
+    return read_checked(folder / "start.json", START, made_by="prepare").tries_base
 
 
 def load_split(folder: Path, side: str) -> EncodedNames:
@@ -389,7 +406,12 @@ def load_split(folder: Path, side: str) -> EncodedNames:
     Raises:
         ArtifactError: If it is missing or damaged.
     """
-    return EncodedNames(*(_load_array(folder / side / f"{part}.npy") for part in PARTS))
+    names = EncodedNames(*(_load_array(folder / side / f"{part}.npy") for part in PARTS))
+    try:
+        check_names(names, load_vocabulary(folder), learnt=side == "train")
+    except ValueError as error:
+        raise damaged(folder / side, str(error), "prepare") from None
+    return names
 
 
 def load_known_hashes(folder: Path) -> np.ndarray:
@@ -398,7 +420,13 @@ def load_known_hashes(folder: Path) -> np.ndarray:
     Raises:
         ArtifactError: If they are missing or damaged.
     """
-    return _load_array(folder / "known_hashes.npy")
+    path = folder / "known_hashes.npy"
+    hashes = _load_array(path)
+    try:
+        check_hashes("known_hashes", hashes, np.uint64)
+    except ValueError as error:
+        raise damaged(path, str(error), "prepare") from None
+    return hashes
 
 
 def _load_array(path: Path) -> np.ndarray:
@@ -406,7 +434,5 @@ def _load_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ArtifactError(f'{path} not found; run "dvc repro prepare"') from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ArtifactError(
-            f'{path} is damaged ({error}); run "dvc repro --force prepare"'
-        ) from None
+    except (ValueError, EOFError) as error:
+        raise damaged(path, str(error).splitlines()[0][:200], "prepare") from None

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import regex
+from pydantic import AfterValidator, Field
 
 BOUNDARY_ID = 0
 """The id that starts and ends every name."""
@@ -32,6 +33,19 @@ def characters(name: str) -> list[str]:
     return regex.findall(r"\X", name)
 
 
+def _all_differ(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(texts)) < len(texts):
+        raise ValueError("one of them is there twice")
+    return texts
+
+
+# The rules for those that are read from a file.
+Text = Annotated[str, Field(min_length=1)]
+Characters = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_all_differ)]
+Categories = Annotated[tuple[str, ...], AfterValidator(_all_differ)]
+UnknownMass = Annotated[float, Field(gt=0, lt=1)]
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The characters of the training names, and their categories if the list has any.
@@ -43,9 +57,9 @@ class Vocabulary:
             data.condition.
     """
 
-    characters: tuple[str, ...]
-    unknown_mass: float
-    categories: tuple[str, ...] = ()
+    characters: Characters
+    unknown_mass: UnknownMass
+    categories: Categories = ()
 
     @classmethod
     def from_names(

@@ -5,18 +5,39 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nomosaurus.errors import PipelineError
+from nomosaurus.files import problem_in
 from nomosaurus.tracking.lineage import changes, git, head
 from nomosaurus.tracking.programs import run
 
 MODEL_FILE = "models/model.safetensors"
 
 
+class _Entry(BaseModel):
+    path: str
+    md5: str = ""
+
+
+class _Stage(BaseModel):
+    deps: list[_Entry] = []
+    outs: list[_Entry] = []
+    params: dict[str, dict[str, Any]] = {}
+
+
+STAGES = TypeAdapter(dict[str, _Stage])
+"""What is read of the stages in dvc.lock."""
+
+
 def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str, Any]]:
-    """The stages in dvc.lock, in a folder or at a commit; none where there is no such file."""
+    """The stages in dvc.lock, in a folder or at a commit; none where there is no such file.
+
+    Raises:
+        PipelineError: If a stage in it is not one.
+    """
     if commit:
         text = git("show", f"{commit}:dvc.lock")
     else:
@@ -24,8 +45,15 @@ def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str
             text = (folder / "dvc.lock").read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             text = ""
-    stages = read_yaml(text).get("stages")
-    return stages if isinstance(stages, dict) else {}
+    stages = read_yaml(text).get("stages") or {}
+    try:
+        STAGES.validate_python(stages)
+    except ValidationError as error:
+        raise PipelineError(
+            f"{folder / 'dvc.lock'}: stages.{problem_in(error)}; restore it with "
+            '"git checkout dvc.lock"'
+        ) from None
+    return stages
 
 
 def hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from nomosaurus import __version__
+from nomosaurus.errors import NomosaurusError
 from nomosaurus.evaluation.figures import CATALOGUE
-from nomosaurus.files import main_checkout, read_json, read_name_table
+from nomosaurus.files import main_checkout, read_checked, read_name_table
 from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import Epoch
 from nomosaurus.params import CrossvalidateParams, Recipe
+from nomosaurus.report.metrics import FIGURES
 from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
 from nomosaurus.tracking.lock import MODEL_FILE, flat, hashes, locked_stages
@@ -192,6 +194,10 @@ class ModelRun(Watcher):
             self._journal.delete()
         return not self._has_failed
 
+    def give_up(self) -> None:
+        """Drop what was not sent yet."""
+        self._journal.delete()
+
     def _log_text(self, text: str, name: str, folder: str) -> None:
         self._journal.add("text", text=text, name=name, folder=folder)
 
@@ -271,6 +277,7 @@ def log_outputs(folder: Path, origin: Origin) -> bool:
 
     Raises:
         ModelFileError: If there is no model, or none that can be read.
+        ArtifactError: If an output was damaged since; nothing is logged.
     """
     path = folder / MODEL_FILE
     model = load_model(path)
@@ -278,21 +285,25 @@ def log_outputs(folder: Path, origin: Origin) -> bool:
     stages = locked_stages(folder=folder)
     name = _name(model.recipe, origin.experiment or sha256[:4])
     run = ModelRun("track", sha256[:16], name, [model.recipe], origin, stages)
-    run.on_resume(0, model.histories[0])
-    run.log_model(path)
-    if model.recipe.train.start == "base":
-        deps = hashes(stages.get("train", {}).get("deps", []))
-        run.log_base(deps.get(model.recipe.train.start_from, ""))
-    for stage, locked in stages.items():
-        outs = hashes(locked.get("outs", []))
-        if (hashes(locked.get("deps", [])) | outs).get(MODEL_FILE) != md5:
-            continue
-        for section, values in locked.get("params", {}).get("params.yaml", {}).items():
-            if isinstance(values, Mapping) and section not in OF_RECIPE:
-                run.log_params(section, values)
-        for out in outs:
-            if out != MODEL_FILE:
-                _log_output(run, folder, Path(out), stage)
+    try:
+        run.on_resume(0, model.histories[0])
+        run.log_model(path)
+        if model.recipe.train.start == "base":
+            deps = hashes(stages.get("train", {}).get("deps", []))
+            run.log_base(deps.get(model.recipe.train.start_from, ""))
+        for stage, locked in stages.items():
+            outs = hashes(locked.get("outs", []))
+            if (hashes(locked.get("deps", [])) | outs).get(MODEL_FILE) != md5:
+                continue
+            for section, values in locked.get("params", {}).get("params.yaml", {}).items():
+                if isinstance(values, Mapping) and section not in OF_RECIPE:
+                    run.log_params(section, values)
+            for out in outs:
+                if out != MODEL_FILE:
+                    _log_output(run, folder, Path(out), stage)
+    except NomosaurusError:
+        run.give_up()
+        raise
     return run.end("FINISHED")
 
 
@@ -309,7 +320,7 @@ def _log_output(run: ModelRun, folder: Path, out: Path, stage: str) -> None:
         else:
             run.log_file(path, where)
         if where == "metrics" and out.stem == stage:
-            run.log_metrics(read_json(path, made_by=stage))
+            run.log_metrics(read_checked(path, FIGURES, stage))
 
 
 def _datasets(stages: Mapping[str, Any]) -> list[list[str]]:

@@ -11,17 +11,17 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from nomosaurus.errors import ArtifactError, ModelFileError
-from nomosaurus.files import read_json, write_json
+from nomosaurus.files import read_checked, write_json
 from nomosaurus.model.file import FileContent, checked, read_tensors, write_tensors
 from nomosaurus.model.trained import Epoch
 from nomosaurus.training.loop import Snapshot, Task
@@ -30,6 +30,17 @@ NOTE = "made_from.json"
 PACKAGE = Path(__file__).parents[1]
 CODE = ("names", "model", "training")
 """The packages, and params.py beside them, that an unfinished training run follows from."""
+
+
+@dataclass(frozen=True)
+class _MadeFrom:
+    stage: str
+    params: dict[str, Any]
+    data: str
+    code: str
+
+
+MADE_FROM = TypeAdapter(_MadeFrom)
 
 
 class SnapshotContent(FileContent):
@@ -51,13 +62,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, stage: str, tasks: Sequence[Task]) -> None:
         """Find the place of the stage's networks in the folder of unfinished training runs."""
-        self._made_from: dict[str, Any] = {
-            "stage": stage,
-            "params": _flat_params(tasks),
-            "data": _data_hash(tasks),
-            "code": _code_hash(),
-        }
-        text = json.dumps(self._made_from, sort_keys=True)
+        self._made_from = _MadeFrom(stage, _flat_params(tasks), _data_hash(tasks), _code_hash())
+        text = json.dumps(asdict(self._made_from), sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = folder / self.fingerprint
         self._lock = FileLock(folder / f"{self.fingerprint}.lock")
@@ -75,7 +81,7 @@ class Checkpoints:
                 print("resuming an unfinished training run", file=sys.stderr)
             return self
         others = sorted(self._path.parent.glob(f"*/{NOTE}"), key=lambda path: path.stat().st_mtime)
-        write_json(note, self._made_from)
+        write_json(note, asdict(self._made_from))
         for other in reversed(others):
             changes = self._changes_since(other)
             if changes:
@@ -103,17 +109,16 @@ class Checkpoints:
     def _changes_since(self, note: Path) -> str:
         """What differs from a run of the same stage; empty if it is another stage's."""
         try:
-            former = read_json(note, made_by="train")
-            if former["stage"] != self._made_from["stage"]:
-                return ""
-            before = former["params"]
-        except (ArtifactError, KeyError):
+            former = read_checked(note, MADE_FROM, "train")
+        except ArtifactError:
             return ""
-        now = self._made_from["params"]
+        if former.stage != self._made_from.stage:
+            return ""
+        before = former.params
+        now = self._made_from.params
         changed = [key for key in now | before if now.get(key) != before.get(key)]
-        changed += [
-            f"the {part}" for part in ("data", "code") if self._made_from[part] != former.get(part)
-        ]
+        changed += ["the data"] if self._made_from.data != former.data else []
+        changed += ["the code"] if self._made_from.code != former.code else []
         return ", ".join(changed)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 
@@ -11,9 +10,10 @@ from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
 from nomosaurus.evaluation.estimate import Comparison, Estimate
-from nomosaurus.files import read_json, read_name_table
+from nomosaurus.files import damaged, read_checked, read_name_table, read_table
 from nomosaurus.model.file import load_model
 from nomosaurus.names.dataset import load_split, load_vocabulary
+from nomosaurus.report.metrics import FIGURES, SOME_DETAILS
 from nomosaurus.tracking import lineage
 from nomosaurus.tracking.lock import MODEL_FILE, flat, missing_sources, read_yaml, stale
 from nomosaurus.tracking.programs import run
@@ -173,7 +173,11 @@ def side(folder: Path) -> change.Side:
     if not commit:
         raise PipelineError(f"{folder} is not a git checkout with a commit")
     model = folder / MODEL_FILE
-    details = _read(folder / "metrics/evaluate_details.json").get("figures", {})
+    metrics = folder / "metrics"
+    path = metrics / "evaluate_details.json"
+    figures = read_checked(path, SOME_DETAILS, "evaluate").figures if path.is_file() else {}
+    path = metrics / "prepare.json"
+    counts = read_checked(path, FIGURES, "prepare") if path.is_file() else {}
     samples = folder / "samples/names.csv"
     curve = folder / "plots/learning_curve.csv"
     return change.Side(
@@ -181,16 +185,12 @@ def side(folder: Path) -> change.Side:
         lineage.file_sha256(model) if model.is_file() else "",
         figures={
             key: Estimate(figure["value"], figure.get("low"), figure.get("high"))
-            for key, figure in details.items()
-            if figure.get("value") is not None
+            for key, figure in figures.items()
+            if figure["value"] is not None
         },
-        counts={
-            key: float(value)
-            for key, value in _read(folder / "metrics/prepare.json").items()
-            if isinstance(value, int | float)
-        },
+        counts={key: value for key, value in counts.items() if value is not None},
         params=flat(read_yaml((folder / "params.yaml").read_text("utf-8"))),
-        validation=pd.read_csv(curve)["validation"].tolist() if curve.is_file() else [],
+        validation=_losses(curve) if curve.is_file() else [],
         names=read_name_table(samples, "sample")["name"].head(change.NAMES_SHOWN).tolist()
         if samples.is_file()
         else [],
@@ -231,5 +231,8 @@ def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[Comparison
     return compare(new, old, test, bootstrap), ""
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path, made_by="evaluate") if path.is_file() else {}
+def _losses(curve: Path) -> list[float]:
+    table = read_table(curve, "train")
+    if "validation" not in table or not pd.api.types.is_numeric_dtype(table["validation"]):
+        raise damaged(curve, "it has no column 'validation' of numbers", "train")
+    return table["validation"].tolist()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from nomosaurus import __version__
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_json, read_name_table, read_output, write_text
+from nomosaurus.files import read_checked, read_name_table, read_output, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.card import Origin, build_card, build_notes
+from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
 from nomosaurus.tracking.lineage import changes, head
 from nomosaurus.tracking.lock import MODEL_FILE, hashes, locked_stages, model_at, stale
 
@@ -61,9 +62,9 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         raise ArtifactError(f'dvc.lock does not match this checkout: {found[0]}; run "make repro"')
     commit = releasable_commit()
     model_file = contents[MODEL_FILE]
-    prepared, trained, details = (
-        read_json(Path(path), stage) for path, stage in MADE_BY.items() if path.endswith(".json")
-    )
+    prepared = read_checked(Path("metrics/prepare.json"), PREPARED, "prepare")
+    trained = read_checked(Path("metrics/train.json"), TRAINED, "train")
+    details = read_checked(Path("metrics/evaluate_details.json"), DETAILS, "evaluate")
     names = read_name_table(Path("samples/names.csv"), made_by="sample")["name"].tolist()
     origin = Origin(
         repository=repository,
