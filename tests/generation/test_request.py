@@ -1,3 +1,5 @@
+from importlib.resources import files
+
 import pytest
 from conftest import params_with
 
@@ -69,6 +71,16 @@ def test_avoided_names_are_whole_names_unless_there_is_an_asterisk():
         assert against(name, avoid=avoid) == "avoided", name
     for name in ("trex", "rexa", "york", "sax", "emc", "."):
         assert against(name, avoid=avoid) is None, name
+
+
+def test_clean_leaves_out_what_is_offensive_and_nothing_else():
+    word = files("badwords").joinpath("resource/words/en.txt").read_text("utf-8").split()[-1]
+    for name in (word, f"trex {word.upper()}", f"{word}saurus"):
+        assert against(name, clean=True) == "offensive"
+        assert against(name) is None
+        assert against(name, clean=True, avoid=["*"]) == "avoided"
+    assert against("trex", clean=True) is None
+    assert against("trex", clean=True, match="z") == "unmatched"
 
 
 def test_signs_in_avoided_names_are_no_pattern():
