@@ -117,7 +117,8 @@ audit: .tools/.ready ## Fail on a known weakness of a package, unless .github/au
 lock: ## Resolve pyproject.toml afresh and write the three requirements files (TORCH=x.y.z moves torch)
 	@rm -rf .lock && $(PYTHON) -m venv .lock
 	@.lock/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH) '.[dev]' 'setuptools>=77'
-	@.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip --exclude torch > .lock/pinned.in
+	@.lock/bin/python -m pip freeze --all --exclude nomosaurus --exclude pip --exclude torch | \
+		sed "s/^badwords-py==.*/& ; python_version < '3.14'/" > .lock/pinned.in
 	@.lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@{ sed -n '/^#/p' requirements.txt; $(HASHED) --no-deps .lock/pinned.in; } > .lock/requirements.txt
 	@{ sed -n '/^#/p' requirements-torch.txt; echo "torch==$(TORCH)"; } > .lock/requirements-torch.txt

@@ -50,6 +50,8 @@ REPORT = REPOSITORY / "src/nomosaurus/report/page.html.jinja"
 def test_what_the_served_model_imports_is_among_its_requirements():
     code = (
         "import sys, nomosaurus.generation.generator, nomosaurus.model.file\n"
+        "assert not {'badwords', 'jellyfish'} & set(sys.modules)  # only with `clean`\n"
+        "import nomosaurus.generation.offensive\n"
         "print(*{name.split('.')[0] for name in sys.modules})\n"
     )
     result = subprocess.run(

@@ -197,6 +197,11 @@ class SampleSettings(Section):
         description="Most bits a character, the model's own measure: with fewer, a name reads more "
         "like the list; 0 for any.",
     )
+    clean: bool = Field(
+        default=False,
+        description="Leave out names that have an offensive word of one of 23 languages, or one "
+        "that sounds like it.",
+    )
     new: bool = Field(default=True, description="Leave out names that are on the list.")
     unique: bool = Field(default=True, description="Never write the same name twice.")
     raw: bool = Field(

@@ -1,3 +1,6 @@
+import sys
+from importlib.resources import files
+
 import pytest
 from conftest import params_with
 
@@ -71,6 +74,16 @@ def test_avoided_names_are_whole_names_unless_there_is_an_asterisk():
         assert against(name, avoid=avoid) is None, name
 
 
+def test_clean_leaves_out_what_is_offensive_and_nothing_else():
+    word = files("badwords").joinpath("resource/words/en.txt").read_text("utf-8").split()[-1]
+    for name in (word, f"trex {word.upper()}", f"{word}saurus"):
+        assert against(name, clean=True) == "offensive"
+        assert against(name) is None
+        assert against(name, clean=True, avoid=["*"]) == "avoided"
+    assert against("trex", clean=True) is None
+    assert against("trex", clean=True, match="z") == "unmatched"
+
+
 def test_signs_in_avoided_names_are_no_pattern():
     assert against("axb", avoid=["a.b"]) is None
     assert against("a.b", avoid=["a.b"]) == "avoided"
@@ -108,3 +121,9 @@ def test_an_empty_category_in_params_is_none_and_in_a_request_is_one():
     assert Request.from_params(several).prefix == ["tyr", "bra"]
     assert Request.from_params(params.model_copy(update={"given": "bird"})).given == "bird"
     assert Request(given="").given == ""
+
+
+def test_clean_without_its_packages_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nomosaurus.generation.offensive", None)
+    with pytest.raises(SamplingError, match="clean needs the packages badwords-py and jellyfish"):
+        Wording(Request(clean=True), lowercase=True)

@@ -174,7 +174,7 @@ def test_a_category_is_given_to_both_models_or_to_neither():
     knows, wider = make_model(NAMES, kinds), make_model(NAMES, kinds | {"lena": "odd"})
     ignores = make_model()
     names = ["anna", "ela"] * 6
-    given = {"anna": "short", "ela": "long"}
+    given = {"anna": ("short",), "ela": ("long",)}
     test = EncodedNames.from_names(names, knows.vocabulary, given)
     chars = (test.lengths + 1).sum()
 

@@ -112,6 +112,7 @@ def test_every_setting_reaches_the_model(address):
         "max_length": 3,
         "min_distance": 4,
         "max_bits": 2.5,
+        "clean": True,
         "new": True,
         "unique": True,
         "raw": True,

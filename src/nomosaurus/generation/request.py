@@ -1,6 +1,7 @@
 """A request for names, and a tally of what was drawn."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ REASONS = {
     "listed": "on the list",
     "repeated": "drawn before",
     "avoided": "to be avoided",
+    "offensive": "offensive",
     "unmatched": "without a match",
     "too_near": "too near a learnt or avoided name",
     "unnatural": "above max_bits",
@@ -83,7 +85,7 @@ class Tally:
 
 
 class Wording:
-    """The part of a request about a name's letters: what to match and to avoid.
+    """The part of a request about a name's letters: what to match and to avoid, and `clean`.
 
     Attributes:
         avoided: The names to avoid, without the patterns.
@@ -102,6 +104,16 @@ class Wording:
             raise SamplingError(
                 f"match must be a regular expression, got {request.match!r}: {error}"
             ) from None
+        self._is_offensive: Callable[[str], bool] | None = None
+        if request.clean:
+            try:
+                from nomosaurus.generation.offensive import is_offensive
+            except ImportError as error:
+                raise SamplingError(
+                    f"clean needs the packages badwords-py and jellyfish ({error}); install them "
+                    "with pip (badwords-py has to be compiled, with Rust, from Python 3.14 on)"
+                ) from None
+            self._is_offensive = is_offensive
         entries = [entry for entry in map(_folded, request.avoid) if entry]
         self.avoided = [name for name in request.avoid if _folded(name) and "*" not in name]
         self._names = frozenset(entry for entry in entries if "*" not in entry)
@@ -113,7 +125,7 @@ class Wording:
         self._patterns = regex.compile("|".join(patterns), regex.DOTALL) if patterns else None
 
     def reason_against(self, name: str) -> str | None:
-        """`avoided`, `unmatched`, or None if the name is wanted.
+        """`avoided`, `offensive`, `unmatched`, or None if the name is wanted.
 
         Raises:
             SamplingError: If matching takes more than a second on one name.
@@ -121,6 +133,8 @@ class Wording:
         folded = _folded(name)
         if folded in self._names or (self._patterns and self._patterns.fullmatch(folded)):
             return "avoided"
+        if self._is_offensive and self._is_offensive(name):
+            return "offensive"
         if self._match is None:
             return None
         try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 CODE = PACKAGE / "serving" / "served_model.py"
 NEEDS = (
+    "badwords-py",
+    "jellyfish",
     "mlflow",
     "numpy",
     "pandas",
