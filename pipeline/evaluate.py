@@ -11,7 +11,7 @@ from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import Familiar, evaluate, names_to_show
 from nomosaurus.evaluation.explain import explain
-from nomosaurus.files import replace_folder, write_json, write_table
+from nomosaurus.files import in_project, replace_folder, write_json, write_table
 from nomosaurus.model.base import load_base
 from nomosaurus.model.device import make_repeatable
 from nomosaurus.model.file import load_model
@@ -22,6 +22,7 @@ from nomosaurus.report.pictures import draw_pictures, save_picture
 
 
 @one_line_errors()
+@in_project
 def main(
     params: Path, prepared: Path, model: Path, metrics: Path, details: Path, plots: Path
 ) -> None:

@@ -9,13 +9,14 @@ import typer
 
 from nomosaurus import __version__
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import read_json, read_name_table, read_pictures, write_text
+from nomosaurus.files import in_project, read_json, read_name_table, read_pictures, write_text
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.page import build_report
 
 
 @one_line_errors()
+@in_project
 def main(
     params: Path,
     model: Path,

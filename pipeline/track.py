@@ -8,12 +8,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import write_text
+from nomosaurus.files import in_project, write_text
 from nomosaurus.tracking.lineage import Origin, file_sha256
 from nomosaurus.tracking.run import log_outputs
 
 
 @one_line_errors()
+@in_project
 def main(model: Path, receipt: Path) -> None:
     """Send the outputs that dvc.lock names; the receipt says for which model that was done."""
     log_outputs(Path(), Origin.of_checkout())

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import main_checkout, write_json, write_table
+from nomosaurus.files import in_project, main_checkout, write_json, write_table
 from nomosaurus.model.base import load_base
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.model.file import save_model
@@ -30,6 +30,7 @@ from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_t
 
 
 @one_line_errors()
+@in_project
 def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) -> None:
     """Train on the prepared data; write the model, its losses and the learning curve."""
     vocabulary = load_vocabulary(prepared)

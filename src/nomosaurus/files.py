@@ -2,15 +2,75 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import chdir
+from functools import wraps
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from nomosaurus.errors import ArtifactError, PipelineError, in_one_line
 
-from nomosaurus.errors import ArtifactError
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROJECT = (".dvc", "src/nomosaurus")
+"""The folders by which a project's root is known; the first is that by which DVC knows it."""
+
+
+def project_root() -> Path:
+    """The root of the project in which the current folder lies; the nearest going up.
+
+    Raises:
+        PipelineError: If it lies in none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if all((folder / part).is_dir() for part in PROJECT):
+            return folder
+    raise PipelineError(
+        f"{here} is in no Nomosaurus project, which is a folder with {' and '.join(PROJECT)}; "
+        "change to one"
+    )
+
+
+def in_project(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command or a stage run in the project's root, wherever in the project one stands.
+
+    The paths among its arguments stay what they are where one stands.
+    """
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        here, root = Path.cwd(), project_root()
+        if here != root:
+            for name, value in arguments.items():
+                arguments[name] = here / value if isinstance(value, Path) else value
+        _refuse_conflicts(root)
+        with chdir(root):
+            command(**arguments)
+
+    return run
+
+
+def _refuse_conflicts(root: Path) -> None:
+    """Say how to resolve a merge conflict in the files that describe the pipeline.
+
+    Raises:
+        PipelineError: If there is one.
+    """
+    for path in (root / "params.yaml", *root.glob("dvc.*"), *root.glob("experiments/dvc.*")):
+        content = path.read_bytes() if path.is_file() else b""
+        if marker := re.search(rb"^<{7} ", content, re.MULTILINE):
+            name, line = path.relative_to(root).as_posix(), content.count(b"\n", 0, marker.start())
+            how = "choose between its sides in an editor"
+            if path.suffix == ".lock":
+                how = f'take either side with "git checkout --ours {name}"'
+            raise PipelineError(
+                f'{name}, line {line + 1}: a merge conflict; {how}, then run "dvc repro" and commit'
+            )
 
 
 def main_checkout() -> Path:
@@ -69,7 +129,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a CSV with a header, without the index."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -110,12 +170,14 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise _damaged(path, "JSON", error, made_by) from None
 
 
-def read_name_table(path: Path, made_by: str) -> pd.DataFrame:
+def read_name_table(path: Path, made_by: str) -> "pd.DataFrame":
     """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
 
     Raises:
         ArtifactError: If it is missing or not CSV; the message says what to run.
     """
+    import pandas as pd  # late, since this module is imported by each command
+
     content = BytesIO(read_output(path, made_by))
     try:
         return pd.read_csv(content, keep_default_na=False, dtype={"name": str, "nearest": str})
@@ -124,4 +186,6 @@ def read_name_table(path: Path, made_by: str) -> pd.DataFrame:
 
 
 def _damaged(path: Path, kind: str, error: ValueError, made_by: str) -> ArtifactError:
-    return ArtifactError(f'{path} is not valid {kind} ({error}); run "dvc repro --force {made_by}"')
+    return ArtifactError(
+        f'{path} is not valid {kind} ({in_one_line(error)}); run "dvc repro --force {made_by}"'
+    )

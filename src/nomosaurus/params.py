@@ -382,7 +382,7 @@ def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} not found; run from the repository's root") from None
+        raise ParamsError(f'{path} not found; restore it with "git checkout {path}"') from None
     except UnicodeDecodeError:
         raise ParamsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except MarkedYAMLError as error:

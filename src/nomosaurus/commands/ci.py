@@ -8,6 +8,7 @@ import typer
 
 from nomosaurus import __version__
 from nomosaurus.errors import PipelineError, one_line_errors
+from nomosaurus.files import in_project
 
 ci = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ AS_IT_IS = "as in params.yaml"
 
 @ci.command("check-lock")
 @one_line_errors()
+@in_project
 def check_lock() -> None:
     """Fail unless dvc.lock matches the code, the data and the params.
 
@@ -39,6 +41,7 @@ def check_lock() -> None:
 
 @ci.command()
 @one_line_errors()
+@in_project
 def pull() -> None:
     """Pull what DVC tracks from its remote, if there is one."""
     from nomosaurus.workflows.checkouts import pull as pull_from_remote
@@ -48,6 +51,7 @@ def pull() -> None:
 
 @ci.command()
 @one_line_errors()
+@in_project
 def push() -> None:
     """Push what dvc.lock names to the DVC remote, if there is one."""
     from nomosaurus.workflows.checkouts import push as push_to_remote
@@ -57,6 +61,7 @@ def push() -> None:
 
 @ci.command()
 @one_line_errors()
+@in_project
 def repeat(
     folder: Annotated[Path, typer.Argument(help="For a second clone; a new folder.")],
 ) -> None:
@@ -64,18 +69,16 @@ def repeat(
 
     The bytes repeat on one machine; another processor may round differently.
     """
-    from nomosaurus.tracking.programs import run
-    from nomosaurus.workflows.checkouts import differing_outputs
+    from nomosaurus.workflows.checkouts import run_again
 
-    run("git", "clone", "--quiet", ".", str(folder))
-    run("dvc", "repro", folder=folder, show=True)
-    if differ := differing_outputs(Path(), folder):
+    if differ := run_again(folder):
         raise PipelineError(f"a second run gave other bytes: {', '.join(differ)}")
     print("a second run in a clean clone gave the same bytes for every output")
 
 
 @ci.command()
 @one_line_errors()
+@in_project
 def before(
     commit: Annotated[str, typer.Argument(help="A commit, as git takes it.")],
     folder: Annotated[Path, typer.Argument(help="For its checkout; a new folder.")],
@@ -89,6 +92,7 @@ def before(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def compare(
     folder: Annotated[Path, typer.Argument(help="A checkout of the commit before.")],
     json_file: Annotated[
@@ -121,6 +125,7 @@ def compare(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def retrain(
     folder: Annotated[Path, typer.Argument(help="For the outcome; new or empty.")],
     cell: Annotated[str, typer.Option(help="model.cell; empty keeps that of params.yaml.")] = "",
@@ -155,6 +160,7 @@ def retrain(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def release(
     folder: Annotated[Path, typer.Argument(help="For the files to publish; new or empty.")],
     repository: Annotated[

@@ -18,7 +18,7 @@ MODEL_FILE = "models/model.safetensors"
 def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str, Any]]:
     """The stages in dvc.lock, in a folder or at a commit; none where there is no such file."""
     if commit:
-        text = git("show", f"{commit}:dvc.lock")
+        text = git("show", f"{commit}:./dvc.lock")
     else:
         try:
             text = (folder / "dvc.lock").read_text("utf-8")

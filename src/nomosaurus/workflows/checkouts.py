@@ -51,10 +51,18 @@ def push() -> str:
     return "pushed to DVC's remote"
 
 
-def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+def project_in(checkout: Path) -> Path:
+    """The project in another checkout of this repository: given that, or the project itself."""
+    if lineage.git("-C", str(checkout), "rev-parse", "--show-prefix"):
+        return checkout
+    return checkout / lineage.place_in_git()
+
+
+def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> Path:
     """Check a commit out into a new folder, and have the pipeline's outputs there.
 
     What DVC's cache has of them is taken from it; the rest is made as that commit makes it.
+    Returns the project's folder in the checkout.
 
     Raises:
         PipelineError: If the commit is unknown, its dvc.lock is stale, or its pipeline fails.
@@ -64,10 +72,26 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     cache = Path(run("dvc", "cache", "dir").strip()).resolve()
     run("git", "worktree", "prune")
     run("git", "worktree", "add", "--detach", str(folder), commit)
-    run("dvc", "cache", "dir", "--local", str(cache), folder=folder)
-    if found := stale(folder):
+    project = project_in(folder)
+    if not (project / "dvc.yaml").is_file():
+        raise PipelineError(f"commit {commit[:7]} has no {lineage.place_in_git()}dvc.yaml")
+    run("dvc", "cache", "dir", "--local", str(cache), folder=project)
+    if found := stale(project):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
-    run("dvc", "repro", folder=folder, environment=environment, show=True)
+    run("dvc", "repro", folder=project, environment=environment, show=True)
+    return project
+
+
+def run_again(folder: Path) -> list[str]:
+    """Run the pipeline in a clean clone; returns the outputs that are not the same, byte for byte.
+
+    Raises:
+        PipelineError: If the folder is not empty, or the pipeline fails.
+    """
+    root = run("git", "rev-parse", "--show-toplevel").removesuffix("\n")
+    run("git", "clone", "--quiet", root, str(folder))
+    run("dvc", "repro", folder=project_in(folder), show=True)
+    return differing_outputs(Path(), project_in(folder))
 
 
 def differing_outputs(folder: Path, other: Path) -> list[str]:
@@ -128,6 +152,7 @@ def changed(before: Path, after: Path, bootstrap: Bootstrap) -> change.Change:
     Raises:
         PipelineError: If one of them is no git checkout.
     """
+    before = project_in(before)
     sides = side(before) if before.exists() else change.Side(NO_COMMIT, ""), side(after)
     paired, why = _paired(before, after, bootstrap)
     return change.Change(*sides, paired, why)
