@@ -1,6 +1,7 @@
 """Stage `evaluate`: the trained network meets the test names, once."""
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
@@ -14,7 +15,7 @@ from nomosaurus.evaluation.explain import explain
 from nomosaurus.files import in_project, replace_folder, write_json, write_table
 from nomosaurus.model.base import load_base
 from nomosaurus.model.device import make_repeatable
-from nomosaurus.model.file import load_model
+from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.names.dataset import load_split
 from nomosaurus.params import load_params
 from nomosaurus.report.charts import draw_charts
@@ -29,8 +30,8 @@ def main(
     """Score the test names, with the n-gram beside it, measure drawn names, draw the network."""
     values = load_params(params)
     make_repeatable(values.train.num_threads)
-    trained = load_model(model)
-    test = load_split(prepared, "test")
+    trained = load_model(model, values)
+    test = load_held_out(prepared, "test", trained)
     familiar = None
     if trained.recipe.train.start == "base":
         base = load_base(Path(trained.recipe.train.start_from))
@@ -38,7 +39,7 @@ def main(
     bootstrap = Bootstrap(values.evaluate.bootstrap_samples, values.seed)
     found = evaluate(trained, test, bootstrap, familiar)
     write_json(metrics, found.in_short())
-    write_json(details, found.in_detail())
+    write_json(details, {"model": sha256(model.read_bytes()).hexdigest(), **found.in_detail()})
     shown = [explain(trained, name) for name in names_to_show(trained, test, found.costs)]
     drawn = draw_charts(found, trained.histories) | draw_pictures(shown)
 

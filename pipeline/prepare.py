@@ -31,7 +31,9 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     sides = (corpus.train, corpus.validation, corpus.test, corpus.familiar_test)
     split = Split.encode(sides, corpus.categories)
     known_hashes = name_hashes(corpus.names(), values.data.split_key)
-    save_prepared(prepared, split, known_hashes, corpus.casing, tries_base=base is not None)
+    save_prepared(
+        prepared, split, known_hashes, corpus.casing, values.data, tries_base=base is not None
+    )
     write_json(metrics, corpus.report(split.vocabulary))
 
 

@@ -23,7 +23,7 @@ def main(params: Path, model: Path, names: Path) -> None:
     """Draw the names that params.yaml asks for; write them with their scores."""
     values = load_params(params)
     make_repeatable(values.train.num_threads)
-    trained = load_model(model)
+    trained = load_model(model, values)
     try:
         drawn = NameGenerator(trained).generate(
             values.sample.count, Request.from_params(values.sample)

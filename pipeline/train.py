@@ -14,6 +14,7 @@ from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.model.file import save_model
 from nomosaurus.model.trained import ListBits, TrainedModel
 from nomosaurus.names.dataset import (
+    check_prepared,
     load_casing,
     load_known_hashes,
     load_split,
@@ -33,9 +34,10 @@ from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_t
 @in_project
 def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) -> None:
     """Train on the prepared data; write the model, its losses and the learning curve."""
+    values = load_params(params)
+    check_prepared(prepared, values.data)
     vocabulary = load_vocabulary(prepared)
     train, validation = load_split(prepared, "train"), load_split(prepared, "validation")
-    values = load_params(params)
     base = load_base(Path(values.train.start_from)) if load_tries_base(prepared) else None
     recipes = recipes_to_try(values, len(train), base)
     for recipe in recipes:

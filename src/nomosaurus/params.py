@@ -361,6 +361,17 @@ class Recipe(Section):
             train=TrainRecipe.model_validate(settled(params.train)),
         )
 
+    def departure_from(self, params: Params) -> str:
+        """The first value that is not what these params say, in words; empty if there is none."""
+        values = {"seed": (self.seed, params.seed)}
+        for name in ("data", "model", "train"):
+            for key, wanted in getattr(params, name):
+                values[f"{name}.{key}"] = (getattr(getattr(self, name), key), wanted)
+        for key, (value, wanted) in values.items():
+            if wanted not in ("auto", value):
+                return f"{key} {value!r}, and params.yaml has {wanted!r}"
+        return ""
+
     def settled(self, params: Params) -> dict[str, int | float | str]:
         """What `for_list` chose, by section.key."""
         return {

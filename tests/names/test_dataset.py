@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import params_with
 
 from nomosaurus.errors import ArtifactError
 from nomosaurus.names.casing import Casing
@@ -8,6 +9,7 @@ from nomosaurus.names.dataset import (
     EncodedNames,
     Split,
     batches_by_length,
+    check_prepared,
     load_casing,
     load_known_hashes,
     load_split,
@@ -20,6 +22,7 @@ from nomosaurus.names.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("a", "b", "c"), 0.01)
 CASING = Casing({"^a": "A"}, {"": "title"}, {})
+DATA = params_with().data
 NAMES = ["abc", "a", "cab", "bb", "abcabc", "c"]
 
 
@@ -90,6 +93,7 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
             Split(VOCABULARY, encoded(train), encoded(["a"]), encoded([]), encoded([])),
             hashes,
             CASING,
+            DATA,
             tries_base=train == NAMES,
         )
         assert load_casing(folder) == CASING
@@ -99,6 +103,15 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
         assert len(load_split(folder, "test")) == 0
         assert load_known_hashes(folder).tolist() == hashes.tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_prepared_data_of_other_params_are_refused(tmp_path):
+    names, hashes = encoded(NAMES), np.zeros(1, dtype=np.uint64)
+    save_prepared(tmp_path / "prepared", Split(VOCABULARY, *[names] * 4), hashes, CASING, DATA)
+    check_prepared(tmp_path / "prepared", DATA)
+    for key, value in {"path": "towns.csv", "lowercase": False, "test_share": 0.2}.items():
+        with pytest.raises(ArtifactError, match=rf"data\.{key} .*{value!r}; run \"dvc repro\""):
+            check_prepared(tmp_path / "prepared", DATA.model_copy(update={key: value}))
 
 
 def test_missing_or_damaged_data_says_what_to_run(tmp_path):
@@ -129,7 +142,7 @@ def test_categories_go_with_their_names(tmp_path):
     assert chosen.categories.tolist() == [2, 0, 2]
     assert names.with_category(1).categories.tolist() == [1] * 6
     hashes = np.zeros(1, dtype=np.uint64)
-    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING)
+    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING, DATA)
     assert load_vocabulary(tmp_path / "prepared") == vocabulary
     assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
 

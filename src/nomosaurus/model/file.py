@@ -20,16 +20,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import nn
 
-from nomosaurus.errors import ModelFileError
+from nomosaurus.errors import ArtifactError, ModelFileError
 from nomosaurus.files import replace_file
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.names.casing import Casing
-from nomosaurus.names.dataset import PARTS, EncodedNames
+from nomosaurus.names.dataset import (
+    PARTS,
+    EncodedNames,
+    load_known_hashes,
+    load_split,
+    load_vocabulary,
+)
 from nomosaurus.names.vocabulary import Vocabulary
-from nomosaurus.params import Recipe
+from nomosaurus.params import Params, Recipe
 
 ENTRY = "nomosaurus"
 FORMAT = 4
@@ -91,11 +97,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({error})") from None
 
 
-def load_model(path: Path | str) -> TrainedModel:
-    """Read a model file.
+def load_model(path: Path | str, params: Params | None = None) -> TrainedModel:
+    """Read a model file; with `params`, one that follows from them.
 
     Raises:
         ModelFileError: If it is missing, cut short, or not a Nomosaurus model.
+        ArtifactError: If it follows from other params.
     """
     path = Path(path)
     content, tensors = read_tensors(path)
@@ -135,6 +142,30 @@ def load_model(path: Path | str) -> TrainedModel:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not a whole Nomosaurus model ({problem})") from None
+    if params and (departure := recipe.departure_from(params)):
+        raise ArtifactError(f'{path} was trained with {departure}; run "dvc repro"')
     return TrainedModel(
         mixture, vocabulary, train, known_hashes, recipe, histories, list_bits, casing
     )
+
+
+def load_held_out(prepared: Path, side: str, model: TrainedModel) -> EncodedNames:
+    """A held-out side of the prepared data that a model learnt from.
+
+    Raises:
+        ArtifactError: If it is missing or damaged, or they are of another list or split.
+    """
+    vocabulary, train = load_vocabulary(prepared), load_split(prepared, "train")
+    if (
+        vocabulary != model.vocabulary
+        or not np.array_equal(load_known_hashes(prepared), model.known_hashes)
+        or not all(
+            np.array_equal(getattr(train, part), getattr(model.train, part)) for part in PARTS
+        )
+        or len(load_split(prepared, "validation")) != len(model.list_bits.validation)
+    ):
+        raise ArtifactError(
+            f"{prepared} is not what the model learnt from, which is a split of "
+            f'{model.recipe.data.path}; run "dvc repro"'
+        )
+    return load_split(prepared, side)

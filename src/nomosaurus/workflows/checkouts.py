@@ -11,8 +11,7 @@ from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
 from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.files import read_json, read_name_table
-from nomosaurus.model.file import load_model
-from nomosaurus.names.dataset import load_split, load_vocabulary
+from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.tracking import lineage
 from nomosaurus.tracking.lock import MODEL_FILE, flat, read_yaml, stale
 from nomosaurus.tracking.programs import run
@@ -167,13 +166,12 @@ def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[Comparison
         return None, "format"
     new = load_model(after / MODEL_FILE)
     try:
-        prepared = after / "data/prepared"
-        test, vocabulary = load_split(prepared, "test"), load_vocabulary(prepared)
+        test = load_held_out(after / "data/prepared", "test", new)
     except ArtifactError:
         return None, "prepared"
-    if vocabulary != new.vocabulary or not len(test):
+    if not len(test):
         return None, "prepared"
-    if num_learnt([old, new], decoded(test, vocabulary)):
+    if num_learnt([old, new], decoded(test, new.vocabulary)):
         return None, "learnt"
     return compare(new, old, test, bootstrap), ""
 
