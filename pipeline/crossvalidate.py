@@ -10,7 +10,7 @@ import typer
 from nomosaurus.errors import one_line_errors
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.evaluation import flat, likelihoods
-from nomosaurus.files import main_checkout, write_json
+from nomosaurus.files import in_project, main_checkout, write_json
 from nomosaurus.model.base import base_to_try
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.names.corpus import build_corpus
@@ -24,6 +24,7 @@ from nomosaurus.training.starts import recipes_to_try
 
 
 @one_line_errors()
+@in_project
 def main(params: Path, metrics: Path, cell: str | None = None) -> None:
     """Train on each fold's names, and score those it holds out."""
     values = load_params(params, {"model.cell": cell} if cell else {})

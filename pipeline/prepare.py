@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import write_json
+from nomosaurus.files import in_project, write_json
 from nomosaurus.model.base import base_to_try, hold_out_unfamiliar
 from nomosaurus.names.corpus import build_corpus, name_hashes
 from nomosaurus.names.dataset import Split, save_prepared
@@ -20,6 +20,7 @@ from nomosaurus.params import load_params
 
 
 @one_line_errors()
+@in_project
 def main(params: Path, prepared: Path, metrics: Path) -> None:
     """Read the list that params.yaml names, and write the prepared data and its counts."""
     values = load_params(params)
@@ -30,7 +31,9 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
     sides = (corpus.train, corpus.validation, corpus.test, corpus.familiar_test)
     split = Split.encode(sides, corpus.categories, corpus.weights)
     known_hashes = name_hashes(corpus.names(), values.data.split_key)
-    save_prepared(prepared, split, known_hashes, corpus.casing, tries_base=base is not None)
+    save_prepared(
+        prepared, split, known_hashes, corpus.casing, values.data, tries_base=base is not None
+    )
     write_json(metrics, corpus.report(split.vocabulary))
 
 

@@ -8,15 +8,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus import __version__
-from nomosaurus.errors import one_line_errors
-from nomosaurus.files import read_checked, read_name_table, read_pictures, write_text
+from nomosaurus.errors import ArtifactError, one_line_errors
+from nomosaurus.files import (
+    in_project,
+    read_checked,
+    read_name_table,
+    read_pictures,
+    write_text,
+)
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
-from nomosaurus.report.page import build_report
+from nomosaurus.report.page import build_report, not_of_model
 
 
 @one_line_errors()
+@in_project
 def main(
     params: Path,
     model: Path,
@@ -29,14 +36,19 @@ def main(
 ) -> None:
     """Write the report from what the other stages found."""
     values = load_params(params)
-    trained = load_model(model)
-    page = build_report(
-        trained,
-        model.read_bytes(),
+    trained, content = load_model(model, values), model.read_bytes()
+    parts = (
         read_checked(prepared, PREPARED, made_by="prepare"),
         read_checked(training, TRAINED, made_by="train"),
         read_checked(details, DETAILS, made_by="evaluate"),
         read_name_table(names, "sample", ("name", "bits_per_char", "nearest", "distance")),
+    )
+    if stage := not_of_model(trained, content, *parts, values.sample.given):
+        raise ArtifactError(f'what stage {stage} wrote is not of {model}; run "dvc repro"')
+    page = build_report(
+        trained,
+        content,
+        *parts,
         read_pictures(pictures, made_by="evaluate"),
         values.evaluate,
         values.sample,

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import SamplingError, one_line_errors
-from nomosaurus.files import write_table
+from nomosaurus.files import in_project, write_table
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.nearest import name_table
 from nomosaurus.generation.request import Request
@@ -18,11 +18,12 @@ from nomosaurus.params import load_params
 
 
 @one_line_errors()
+@in_project
 def main(params: Path, model: Path, names: Path) -> None:
     """Draw the names that params.yaml asks for; write them with their scores."""
     values = load_params(params)
     make_repeatable(values.train.num_threads)
-    trained = load_model(model)
+    trained = load_model(model, values)
     try:
         drawn = NameGenerator(trained).generate(
             values.sample.count, Request.from_params(values.sample)

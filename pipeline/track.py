@@ -7,15 +7,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus.errors import one_line_errors
-from nomosaurus.files import write_text
-from nomosaurus.tracking.lineage import Origin, file_sha256
+from nomosaurus.errors import ArtifactError, one_line_errors
+from nomosaurus.files import in_project, write_text
+from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
+from nomosaurus.tracking.lock import MODEL_FILE, locked_stages, outputs
 from nomosaurus.tracking.run import log_outputs
 
 
 @one_line_errors()
+@in_project
 def main(model: Path, receipt: Path) -> None:
     """Send the outputs that dvc.lock names; the receipt says for which model that was done."""
+    if outputs(locked_stages()).get(MODEL_FILE) != file_md5(model):
+        raise ArtifactError(f'{model} is not the model that dvc.lock names; run "dvc repro"')
     log_outputs(Path(), Origin.of_checkout())
     write_text(receipt, f"{file_sha256(model)}\n")
 

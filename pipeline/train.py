@@ -8,12 +8,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 import typer
 
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import main_checkout, write_json, write_table
+from nomosaurus.files import in_project, main_checkout, write_json, write_table
 from nomosaurus.model.base import load_base
 from nomosaurus.model.device import choose_device, make_repeatable
 from nomosaurus.model.file import save_model
 from nomosaurus.model.trained import ListBits, TrainedModel
 from nomosaurus.names.dataset import (
+    check_prepared,
     load_casing,
     load_known_hashes,
     load_split,
@@ -30,11 +31,13 @@ from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_t
 
 
 @one_line_errors()
+@in_project
 def main(params: Path, prepared: Path, model: Path, metrics: Path, curve: Path) -> None:
     """Train on the prepared data; write the model, its losses and the learning curve."""
+    values = load_params(params)
+    check_prepared(prepared, values.data)
     vocabulary = load_vocabulary(prepared)
     train, validation = load_split(prepared, "train"), load_split(prepared, "validation")
-    values = load_params(params)
     base = load_base(Path(values.train.start_from)) if load_tries_base(prepared) else None
     recipes = recipes_to_try(values, len(train), base)
     for recipe in recipes:

@@ -15,6 +15,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from nomosaurus.evaluation import scoring
+from nomosaurus.files import PROJECT
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
@@ -90,6 +91,13 @@ def empty_store(once) -> Path:
 def few_draws(monkeypatch) -> None:
     """Ranks from 200 drawn names instead of 10,000, where a test is not about ranks."""
     monkeypatch.setattr(scoring, "DRAWS", 200)
+
+
+def as_project(folder: Path) -> Path:
+    """The folder, with what makes it the root of a project."""
+    for part in PROJECT:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 CHROMIUM_FLAGS = [

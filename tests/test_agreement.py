@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, defaults_stand
+from conftest import REPOSITORY, as_project, defaults_stand
 from ruamel.yaml import YAML
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -174,7 +174,7 @@ def test_readme_shows_what_the_pipeline_gave(committed, monkeypatch):
     assert f"order {trained['ngram_order']})" in readme
     names = pd.read_csv(committed / "samples/names.csv")["name"].head(10)
     assert " · ".join(names) in readme
-    monkeypatch.chdir(committed)
+    monkeypatch.chdir(as_project(committed))
     summary = CliRunner().invoke(app, ["summary"])
     assert summary.exit_code == 0
     shown = [line.rstrip() for line in summary.stdout.strip().splitlines()]

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, as_project
 from pydantic import TypeAdapter
 
 from nomosaurus import files
-from nomosaurus.errors import ArtifactError
+from nomosaurus.errors import ArtifactError, PipelineError
 from nomosaurus.files import (
+    in_project,
+    project_root,
     read_checked,
     read_name_table,
     replace_folder,
@@ -18,6 +20,74 @@ from nomosaurus.files import (
 )
 
 NUMBERS = TypeAdapter(dict[str, float | None])
+
+
+def test_the_project_is_the_nearest_going_up(tmp_path, monkeypatch):
+    outer = as_project(tmp_path / "outer")
+    inner = as_project(outer / "a b/inner")
+    (inner / "docs/deep").mkdir(parents=True)
+    for folder, root in {
+        outer: outer,
+        outer / "a b": outer,
+        outer / ".dvc": outer,
+        inner: inner,
+        inner / "docs/deep": inner,
+        inner / "src/nomosaurus": inner,
+    }.items():
+        monkeypatch.chdir(folder)
+        assert project_root() == root
+
+
+@pytest.mark.parametrize("part", ["", ".dvc", "src/nomosaurus"])
+def test_outside_of_a_project_one_line_says_so_and_nothing_is_done(tmp_path, monkeypatch, part):
+    (tmp_path / part).mkdir(parents=True, exist_ok=True)  # of another project, perhaps
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PipelineError, match="is in no Nomosaurus project") as caught:
+        in_project(pytest.fail)(reason="it ran")
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_runs_in_the_root_and_paths_stay_those_of_the_person(tmp_path, monkeypatch):
+    (as_project(tmp_path) / "docs").mkdir()
+    seen = []
+
+    @in_project
+    def command(path: Path | None, none: Path | None, text: str) -> None:
+        seen.append((Path.cwd(), path, none, text))
+
+    for folder in (tmp_path, tmp_path / "docs"):
+        monkeypatch.chdir(folder)
+        command(path=Path("../a"), none=None, text="b")
+        assert Path.cwd() == folder
+    # In the root they are as they were typed, and so are the messages that name them.
+    assert seen[0] == (tmp_path, Path("../a"), None, "b")
+    assert seen[1] == (tmp_path, tmp_path / "docs/../a", None, "b")
+
+
+CONFLICT = "a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("params.yaml", "choose between its sides in an editor"),
+        ("dvc.yaml", "choose between its sides in an editor"),
+        ("dvc.lock", 'take either side with "git checkout --ours dvc.lock"'),
+        (
+            "experiments/dvc.lock",
+            'take either side with "git checkout --ours experiments/dvc.lock"',
+        ),
+    ],
+)
+def test_a_merge_conflict_says_how_to_resolve_it(tmp_path, monkeypatch, name, how):
+    monkeypatch.chdir(as_project(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(CONFLICT)
+    with pytest.raises(PipelineError) as caught:
+        in_project(pytest.fail)(reason="it ran")
+    said = f'{name}, line 2: a merge conflict; {how}, then run "dvc repro" and commit'
+    assert str(caught.value) == said
 
 
 def test_json_comes_back(tmp_path):

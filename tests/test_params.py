@@ -155,7 +155,7 @@ def test_params_do_not_change_after_reading():
 
 
 def test_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(ParamsError, match="run from the repository's root"):
+    with pytest.raises(ParamsError, match=r'not found; restore it with "git checkout'):
         load_params(tmp_path / "params.yaml")
 
 

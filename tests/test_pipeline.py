@@ -12,6 +12,7 @@ import pytest
 from clones import command, set_params, succeed
 from conftest import FROZEN, REPOSITORY
 from invoked import invoke
+from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
@@ -364,6 +365,75 @@ def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):
         assert len(result.stderr.splitlines()) == 1
         assert "is cut short" in result.stderr
         assert [(project / name).read_bytes() for name in outputs] == before
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def other_list(project: Path) -> None:
+    """Prepared data of other names, as when only the first stage was run on them."""
+    (project / "other.txt").write_text("\n".join(TOWNS) + "\n")
+    set_params(project, data__path="other.txt")
+    prepare = ("params.yaml", "data/prepared", "metrics/prepare.json")
+    succeed(project, "python", "pipeline/prepare.py", *prepare)
+    set_params(project, data__path="small.txt")
+
+
+def other_names(project: Path) -> None:
+    path = project / "samples/names.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    table["log_prob"] -= 1
+    table.to_csv(path, index=False)
+
+
+PREPARED_OF_ANOTHER = (
+    "data/prepared is not what the model learnt from, which is a split of small.txt"
+)
+
+
+@pytest.mark.parametrize(
+    ("stage", "spoil", "message"),
+    [
+        ("train", other_list, "data/prepared was made with data.path 'other.txt', and params.yaml"),
+        ("evaluate", other_list, PREPARED_OF_ANOTHER),
+        ("report", other_list, "what stage prepare wrote is not of models/model.safetensors"),
+        ("evaluate", lambda p: set_params(p, seed=2), "was trained with seed 1, and params.yaml"),
+        ("sample", lambda p: set_params(p, seed=2), "was trained with seed 1, and params.yaml"),
+        ("report", lambda p: set_params(p, seed=2), "was trained with seed 1, and params.yaml"),
+        (
+            "report",
+            lambda p: edit(p / "metrics/train.json", '"epochs": 4', '"epochs": 5'),
+            "what stage train wrote is not of",
+        ),
+        (
+            "report",
+            lambda p: edit(p / "metrics/evaluate_details.json", '"model": "', '"model": "0'),
+            "what stage evaluate wrote is not of",
+        ),
+        ("report", other_names, "what stage sample wrote is not of"),
+        ("track", other_names, "samples/names.csv is not what stage sample wrote for"),
+        (
+            "track",
+            lambda p: shutil.copy(p / "models/base.safetensors", p / "models/model.safetensors"),
+            "models/model.safetensors is not the model that dvc.lock names",
+        ),
+    ],
+)
+def test_what_is_of_another_list_model_or_params_is_refused(project, stage, spoil, message):
+    commands = YAML(typ="safe", pure=True).load(project / "dvc.yaml")["stages"]
+    succeed(project, "dvc", "unprotect", "models/model.safetensors", "data/prepared")
+    spoil(project)
+    outputs = ["models/model.safetensors", "metrics/evaluate.json", "samples/names.csv"]
+    before = [(project / name).read_bytes() for name in outputs]
+    result = command(project, *shlex.split(commands[stage]["cmd"]))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.endswith('; run "dvc repro"\n')
+    assert len(result.stderr.splitlines()) == 1
+    assert [(project / name).read_bytes() for name in outputs] == before
 
 
 def documented(document: str, beginning: str) -> list[str]:

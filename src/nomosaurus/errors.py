@@ -1,5 +1,6 @@
 """The errors that a person is meant to read: one line, then a non-zero exit."""
 
+import re
 import reprlib
 import signal
 import sys
@@ -72,6 +73,43 @@ _short.maxstring = _short.maxother = _short.maxlong = 60
 def shortened(value: object) -> str:
     """A value as a message shows it: all of what is short, both ends of what is long."""
     return _short.repr(value)
+
+
+MOST_SAID = 400  # characters of another program's or library's words
+BESIDE_THE_CAUSE = re.compile(r"(warning|hint|note|to|from)\b|having any troubles", re.IGNORECASE)
+BEFORE_THE_CAUSE = re.compile(
+    r"((error|fatal): |unexpected error - |error tokenizing data\. c error: )+", re.IGNORECASE
+)
+
+
+def in_one_line(said: Exception | str) -> str:
+    """What went wrong, from the words of DVC, git, `gh`, MLflow or pandas.
+
+    Of an exception that is its first line. Of a program's output it is the first line marked as an
+    error, with the next one where it ends in a colon, else the first two lines; what follows is an
+    offer to help. A traceback has it at the end.
+    """
+    lines = [" ".join(line.split()) for line in str(said).splitlines() if line.strip()]
+    marked = [line for line in lines if re.match(r"(error|fatal)\b", line, re.IGNORECASE)]
+    if not lines:
+        line = type(said).__name__ if isinstance(said, Exception) else "it said nothing"
+    elif isinstance(said, Exception):
+        line = lines[0]
+    elif lines[0].startswith("Traceback"):
+        line = lines[-1]
+    else:
+        causes = [line for line in lines if not BESIDE_THE_CAUSE.match(line)] or lines
+        if marked:
+            causes = lines[lines.index(marked[0]) :]
+        is_whole = marked and not causes[0].endswith(":")
+        line = " ".join(causes[: 1 if is_whole else 2])
+    if refused := re.search(r"Caused by \w+\((.+)\)\)$", line):  # after a long address
+        return refused[1].strip("'\"").split("): ", 1)[-1]
+    line = line[found.end() :] if (found := BEFORE_THE_CAUSE.match(line)) else line
+    if len(line) <= MOST_SAID:
+        return line
+    whole = line[:MOST_SAID].rpartition(". ")[0]  # a remedy is whole or not there
+    return f"{whole}." if whole else f"{line[:MOST_SAID]}…"
 
 
 @contextmanager

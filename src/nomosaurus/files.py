@@ -10,15 +10,75 @@ import stat
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
+from functools import wraps
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from nomosaurus.errors import ArtifactError
+from nomosaurus.errors import ArtifactError, PipelineError, in_one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROJECT = (".dvc", "src/nomosaurus")
+"""The folders by which a project's root is known; the first is that by which DVC knows it."""
+
+
+def project_root() -> Path:
+    """The root of the project in which the current folder lies; the nearest going up.
+
+    Raises:
+        PipelineError: If it lies in none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if all((folder / part).is_dir() for part in PROJECT):
+            return folder
+    raise PipelineError(
+        f"{here} is in no Nomosaurus project, which is a folder with {' and '.join(PROJECT)}; "
+        "change to one"
+    )
+
+
+def in_project(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command or a stage run in the project's root, wherever in the project one stands.
+
+    The paths among its arguments stay what they are where one stands.
+    """
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        here, root = Path.cwd(), project_root()
+        if here != root:
+            for name, value in arguments.items():
+                arguments[name] = here / value if isinstance(value, Path) else value
+        _refuse_conflicts(root)
+        with chdir(root):
+            command(**arguments)
+
+    return run
+
+
+def _refuse_conflicts(root: Path) -> None:
+    """Say how to resolve a merge conflict in the files that describe the pipeline.
+
+    Raises:
+        PipelineError: If there is one.
+    """
+    for path in (root / "params.yaml", *root.glob("dvc.*"), *root.glob("experiments/dvc.*")):
+        content = path.read_bytes() if path.is_file() else b""
+        if marker := re.search(rb"^<{7} ", content, re.MULTILINE):
+            name, line = path.relative_to(root).as_posix(), content.count(b"\n", 0, marker.start())
+            how = "choose between its sides in an editor"
+            if path.suffix == ".lock":
+                how = f'take either side with "git checkout --ours {name}"'
+            raise PipelineError(
+                f'{name}, line {line + 1}: a merge conflict; {how}, then run "dvc repro" and commit'
+            )
+
 
 Content = TypeVar("Content")
 
@@ -122,7 +182,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a CSV with a header, without the index."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -187,13 +247,15 @@ def read_checked(path: Path, kind: TypeAdapter[Content], made_by: str) -> Conten
         raise damaged(path, problem_in(error), made_by) from None
 
 
-def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)) -> pd.DataFrame:
+def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)) -> "pd.DataFrame":
     """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
 
     Raises:
         ArtifactError: If it is missing, not CSV, or lacks one of the columns or a number; the
             message says what to run.
     """
+    import pandas as pd  # late, since this module is imported by each command
+
     texts = ["name", "nearest"]
     table = read_table(path, made_by, dict.fromkeys(texts, str), keep_default_na=False)
     for column in columns:
@@ -207,12 +269,14 @@ def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)
 
 def read_table(
     path: Path, made_by: str, kinds: Mapping[str, type] | None = None, **settings: Any
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Read a CSV that the stage `made_by` wrote.
 
     Raises:
         ArtifactError: If it is missing or not CSV; the message says what to run.
     """
+    import pandas as pd  # late, since this module is imported by each command
+
     content = BytesIO(read_output(path, made_by))
     try:
         with warnings.catch_warnings():
@@ -220,7 +284,7 @@ def read_table(
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(content, dtype=kinds, index_col=False, **settings)
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise damaged(path, f"not valid CSV: {str(error).splitlines()[0][:200]}", made_by) from None
+        raise damaged(path, f"not valid CSV: {in_one_line(error)}", made_by) from None
 
 
 def damaged(path: Path, problem: str, made_by: str) -> ArtifactError:

@@ -376,6 +376,17 @@ class Recipe(Section):
             train=TrainRecipe.model_validate(settled(params.train)),
         )
 
+    def departure_from(self, params: Params) -> str:
+        """The first value that is not what these params say, in words; empty if there is none."""
+        values = {"seed": (self.seed, params.seed)}
+        for name in ("data", "model", "train"):
+            for key, wanted in getattr(params, name):
+                values[f"{name}.{key}"] = (getattr(getattr(self, name), key), wanted)
+        for key, (value, wanted) in values.items():
+            if wanted not in ("auto", value):
+                return f"{key} {value!r}, and params.yaml has {wanted!r}"
+        return ""
+
     def settled(self, params: Params) -> dict[str, int | float | str]:
         """What `for_list` chose, by section.key."""
         return {
@@ -397,7 +408,7 @@ def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} not found; run from the repository's root") from None
+        raise ParamsError(f'{path} not found; restore it with "git checkout {path}"') from None
     except UnicodeDecodeError:
         raise ParamsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except MarkedYAMLError as error:

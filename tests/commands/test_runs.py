@@ -2,14 +2,15 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from conftest import as_project
 from finished import FIGURES, PREPARED
 from invoked import invoke
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the command in an empty folder; gives exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
+    """Run the command in an empty project; gives exit code, output, errors."""
+    monkeypatch.chdir(as_project(tmp_path))
     return invoke
 
 
@@ -17,7 +18,9 @@ def test_summary_shows_names_as_they_are(run, tmp_path):
     figures = {key: {"value": shown["value"]} for key, shown in FIGURES.items()}
     for path, content in {
         "metrics/prepare.json": json.dumps(PREPARED),
-        "metrics/evaluate_details.json": json.dumps({"figures": figures, "categories": []}),
+        "metrics/evaluate_details.json": json.dumps(
+            {"model": "", "figures": figures, "categories": []}
+        ),
         "samples/names.csv": "name,new\nc[nh3+]o,True\nNA,True\na name that is rather long,True\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -91,7 +94,7 @@ def test_promote_refuses_options_that_a_rollback_has_no_use_for(run):
     assert "--rollback goes with --json alone" in err
 
 
-def test_promote_without_params_says_where_to_run(run):
+def test_promote_without_params_says_so(run):
     code, _, err = run("promote")
     assert code == 1
-    assert "run from the repository's root" in err
+    assert err == 'error: params.yaml not found; restore it with "git checkout params.yaml"\n'

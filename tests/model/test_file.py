@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_model
+from conftest import NAMES, make_model, params_with
 from safetensors.numpy import save_file
 
 import nomosaurus
-from nomosaurus.errors import ModelFileError
+from nomosaurus.errors import ArtifactError, ModelFileError
 from nomosaurus.generation.generator import NameGenerator
 from nomosaurus.generation.request import Request
-from nomosaurus.model.file import load_model, read_tensors, save_model, write_tensors
+from nomosaurus.model.file import load_held_out, load_model, read_tensors, save_model, write_tensors
+from nomosaurus.names.corpus import name_hashes
+from nomosaurus.names.dataset import EncodedNames, Split, save_prepared
 from nomosaurus.params import CELLS
 
 
@@ -32,6 +34,51 @@ def test_a_loaded_model_is_the_saved_one(tmp_path, cell):
         np.testing.assert_array_equal(
             getattr(loaded.list_bits, side), getattr(model.list_bits, side)
         )
+
+
+def test_a_model_of_other_params_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, make_model())
+    small = {"cell": "gru", "hidden_size": 8, "num_layers": 1, "members": 2}
+    for members in (2, "auto"):  # what `auto` came to is no departure
+        of = params_with(data={"max_length": 12}, model=small | {"members": members})
+        load_model(path, of)
+    for sections, said in (
+        ({"seed": 2}, "seed 1, and params.yaml has 2"),
+        ({"data": {"max_length": 13}}, "data.max_length 12, and params.yaml has 13"),
+        ({"model": small | {"cell": "rnn"}}, "model.cell 'gru', and params.yaml has 'rnn'"),
+        ({"train": {"device": "cpu"}}, "train.device 'auto', and params.yaml has 'cpu'"),
+    ):
+        given = {"data": {"max_length": 12}, "model": small} | sections
+        with pytest.raises(ArtifactError) as caught:
+            load_model(path, params_with(**given))
+        assert str(caught.value) == f'{path} was trained with {said}; run "dvc repro"'
+
+
+def test_held_out_names_of_another_list_or_split_are_refused(tmp_path, model):
+    held_out = ["nana", "alla"]
+
+    def prepare(train=NAMES, validation=NAMES, known=NAMES, vocabulary=model.vocabulary):
+        sides = [
+            EncodedNames.from_names(names, vocabulary)
+            for names in (train, validation, held_out, [])
+        ]
+        hashes = name_hashes(known, model.recipe.data.split_key)
+        split = Split(vocabulary, *sides)
+        save_prepared(tmp_path / "prepared", split, hashes, model.casing, model.recipe.data)
+        return load_held_out(tmp_path / "prepared", "test", model)
+
+    assert prepare().decode(model.vocabulary) == held_out
+    for other in (
+        {"train": [*NAMES[1:], NAMES[0]]},
+        {"train": NAMES[:-1]},
+        {"validation": NAMES[:-1]},
+        {"known": NAMES[:-1]},
+        {"known": [*NAMES[:-1], "zoe"]},
+        {"vocabulary": type(model.vocabulary).from_names([*NAMES, "zoe"])},
+    ):
+        with pytest.raises(ArtifactError, match="prepared is not what the model learnt from"):
+            prepare(**other)
 
 
 def test_categories_come_back_with_the_model(tmp_path, conditional):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import params_with
 
 from nomosaurus.errors import ArtifactError
 from nomosaurus.names.casing import Casing
@@ -9,6 +10,7 @@ from nomosaurus.names.dataset import (
     EncodedNames,
     Split,
     batches_by_length,
+    check_prepared,
     load_casing,
     load_known_hashes,
     load_split,
@@ -21,6 +23,7 @@ from nomosaurus.names.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("a", "b", "c"), 0.01)
 CASING = Casing({"^a": "A"}, {"": "title"}, {})
+DATA = params_with().data
 NAMES = ["abc", "a", "cab", "bb", "abcabc", "c"]
 
 
@@ -91,6 +94,7 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
             Split(VOCABULARY, encoded(train), encoded(["a"]), encoded([]), encoded([])),
             hashes,
             CASING,
+            DATA,
             tries_base=train == NAMES,
         )
         assert load_casing(folder) == CASING
@@ -100,6 +104,15 @@ def test_prepared_data_comes_back_from_disk(tmp_path):
         assert len(load_split(folder, "test")) == 0
         assert load_known_hashes(folder).tolist() == hashes.tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_prepared_data_of_other_params_are_refused(tmp_path):
+    names, hashes = encoded(NAMES), np.zeros(1, dtype=np.uint64)
+    save_prepared(tmp_path / "prepared", Split(VOCABULARY, *[names] * 4), hashes, CASING, DATA)
+    check_prepared(tmp_path / "prepared", DATA)
+    for key, value in {"path": "towns.csv", "lowercase": False, "test_share": 0.2}.items():
+        with pytest.raises(ArtifactError, match=rf"data\.{key} .*{value!r}; run \"dvc repro\""):
+            check_prepared(tmp_path / "prepared", DATA.model_copy(update={key: value}))
 
 
 def test_missing_or_damaged_data_says_what_to_run(tmp_path):
@@ -122,7 +135,7 @@ def test_missing_or_damaged_data_says_what_to_run(tmp_path):
 def prepared(tmp_path):
     folder = tmp_path / "prepared"
     split = Split(VOCABULARY, encoded(NAMES), encoded(["a"]), encoded(["ab"]), encoded([]))
-    save_prepared(folder, split, np.array([3, 5], dtype=np.uint64), CASING)
+    save_prepared(folder, split, np.array([3, 5], dtype=np.uint64), CASING, DATA)
     return folder
 
 
@@ -196,7 +209,7 @@ def test_categories_go_with_their_names(tmp_path):
     assert chosen.categories.tolist() == [2, 0, 2]
     assert names.with_category(1).categories.tolist() == [1] * 6
     hashes = np.zeros(1, dtype=np.uint64)
-    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING)
+    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING, DATA)
     assert load_vocabulary(tmp_path / "prepared") == vocabulary
     assert load_split(tmp_path / "prepared", "test").categories.tolist() == [0, 1, 0, 2, 1, 0]
 
@@ -220,7 +233,7 @@ def test_a_name_of_several_categories_has_a_row_for_each_and_counts_once(tmp_pat
     assert distinct.weights.tolist() == [1.0, 5.0, 2.0]
     assert not distinct.repeats.any()
     hashes = np.zeros(1, dtype=np.uint64)
-    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING)
+    save_prepared(tmp_path / "prepared", Split(vocabulary, *[names] * 4), hashes, CASING, DATA)
     loaded = load_split(tmp_path / "prepared", "train")
     assert loaded.weights.tolist() == names.weights.tolist()
     assert loaded.repeats.tolist() == names.repeats.tolist()

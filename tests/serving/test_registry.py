@@ -42,7 +42,8 @@ def graded(grade: str):
 def prepare(folder: Path, test: list[str]) -> None:
     model = make_model()
     sides = (EncodedNames.from_names(names, model.vocabulary) for names in (NAMES, TEST, test, []))
-    save_prepared(folder, Split(model.vocabulary, *sides), model.known_hashes, model.casing)
+    split = Split(model.vocabulary, *sides)
+    save_prepared(folder, split, model.known_hashes, model.casing, model.recipe.data)
 
 
 def log_run(grade: str, figures: dict[str, float] = FIGURES) -> None:

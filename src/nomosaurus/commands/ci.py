@@ -8,6 +8,7 @@ import typer
 
 from nomosaurus import __version__
 from nomosaurus.errors import PipelineError, one_line_errors
+from nomosaurus.files import in_project
 
 ci = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ AS_IT_IS = "as in params.yaml"
 
 @ci.command("check-lock")
 @one_line_errors()
+@in_project
 def check_lock() -> None:
     """Fail unless dvc.lock matches the code, the data and the params.
 
@@ -39,6 +41,7 @@ def check_lock() -> None:
 
 @ci.command()
 @one_line_errors()
+@in_project
 def pull(
     sources: Annotated[
         bool, typer.Option("--sources", help="Only what stages read and none makes, as a list.")
@@ -56,6 +59,7 @@ def pull(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def push(
     check: Annotated[
         bool, typer.Option("--check", help="Only see whether the remote can be written to.")
@@ -69,6 +73,7 @@ def push(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def repeat(
     folder: Annotated[Path, typer.Argument(help="For a second clone; a new folder.")],
 ) -> None:
@@ -85,6 +90,7 @@ def repeat(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def before(
     commit: Annotated[str, typer.Argument(help="A commit, as git takes it.")],
     folder: Annotated[Path, typer.Argument(help="For its checkout; a new folder.")],
@@ -98,6 +104,7 @@ def before(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def compare(
     folder: Annotated[Path, typer.Argument(help="A checkout of the commit before.")],
     json_file: Annotated[
@@ -130,6 +137,7 @@ def compare(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def retrain(
     folder: Annotated[Path, typer.Argument(help="For the outcome; new or empty.")],
     cell: Annotated[str, typer.Option(help="model.cell; empty keeps that of params.yaml.")] = "",
@@ -164,6 +172,7 @@ def retrain(
 
 @ci.command()
 @one_line_errors()
+@in_project
 def release(
     folder: Annotated[Path, typer.Argument(help="For the files to publish; new or empty.")],
     repository: Annotated[

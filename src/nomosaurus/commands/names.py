@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from nomosaurus.commands import shown
-from nomosaurus.errors import ListError, one_line_errors
+from nomosaurus.errors import ListError, ModelFileError, PipelineError, one_line_errors
+from nomosaurus.files import project_root
 from nomosaurus.params import SampleSettings
 
 if TYPE_CHECKING:
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(rich_markup_mode=None)
 
+DEFAULT_MODEL = Path("models/model.safetensors")
 ModelOption = Annotated[
-    Path, typer.Option("--model", help="The model file; one file is the whole model.")
+    Path | None,
+    typer.Option(
+        "--model",
+        help="The model file; one file is the whole model.",
+        show_default=f"the project's {DEFAULT_MODEL.as_posix()}",
+    ),
 ]
 JsonOption = Annotated[
     bool,
@@ -42,7 +50,6 @@ JsonOption = Annotated[
 GivenOption = Annotated[
     str | None, typer.Option(help=SampleSettings.model_fields["given"].description)
 ]
-DEFAULT_MODEL = Path("models/model.safetensors")
 
 SCORED_TOGETHER = 1_000
 """Names of a long list that are read, scored and printed at a time."""
@@ -102,7 +109,7 @@ def generate(
             "--sort", help="Once all are drawn, those first that read most like the list."
         ),
     ] = False,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
     **settings: Any,
 ) -> None:
     """Write new names, one a line.
@@ -161,7 +168,7 @@ def score(
             "end; place; bits).",
         ),
     ] = False,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
 ) -> None:
     """Score names: how likely, how typical and how new they are.
 
@@ -310,7 +317,7 @@ def explain(
             "bits, forgetful_bits, model_bits; empty x or target is the boundary.",
         ),
     ] = False,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
 ) -> None:
     """Show step by step what a network reads, remembers and expects in a name.
 
@@ -391,10 +398,11 @@ def _strips(activations: "np.ndarray", units: int) -> list[str]:
 
 @commands.command()
 @one_line_errors()
-def info(model: ModelOption = DEFAULT_MODEL) -> None:
+def info(model: ModelOption = None) -> None:
     """Show what a model file holds and how it was trained."""
     from nomosaurus.tracking.lineage import file_sha256
 
+    model = _model_file(model)
     trained = _load(model)
     recipe, mixture = trained.recipe, trained.mixture
     vocabulary = trained.vocabulary
@@ -429,12 +437,22 @@ def info(model: ModelOption = DEFAULT_MODEL) -> None:
     console.print(shown.pairs(rows))
 
 
-def _load(path: Path) -> "TrainedModel":
+def _model_file(path: Path | None) -> Path:
+    """The model file that is meant: the one given, or the one in this folder, or the project's."""
+    if path or DEFAULT_MODEL.is_file():
+        return path or DEFAULT_MODEL
+    try:
+        return Path(os.path.relpath(project_root() / DEFAULT_MODEL))
+    except PipelineError as error:
+        raise ModelFileError(f"{error}, or give --model") from None
+
+
+def _load(path: Path | None) -> "TrainedModel":
     from torch import set_num_threads
 
     from nomosaurus.model.file import load_model
 
-    model = load_model(path)
+    model = load_model(_model_file(path))
     set_num_threads(model.recipe.train.num_threads)  # as in the stages, for the same names
     return model
 

@@ -11,17 +11,16 @@ from rich.cells import cell_len, set_cell_size
 from nomosaurus.commands import shown
 from nomosaurus.commands.names import DEFAULT_MODEL, ModelOption
 from nomosaurus.errors import one_line_errors
+from nomosaurus.files import in_project
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command()
 @one_line_errors()
+@in_project
 def summary() -> None:
-    """Show the results of the last `dvc repro`.
-
-    Run it in the repository's root.
-    """
+    """Show the results of the last `dvc repro`."""
     from nomosaurus.files import read_checked, read_name_table
     from nomosaurus.report.metrics import DETAILS, PREPARED
     from nomosaurus.report.page import estimates
@@ -68,6 +67,7 @@ def summary() -> None:
 
 @commands.command()
 @one_line_errors()
+@in_project
 def runs(
     commit: Annotated[
         str,
@@ -116,6 +116,7 @@ def runs(
 
 @commands.command()
 @one_line_errors()
+@in_project
 def sync() -> None:
     """Send MLflow the records it missed while it was out of reach.
 
@@ -133,6 +134,7 @@ def sync() -> None:
 
 @commands.command()
 @one_line_errors()
+@in_project
 def backfill() -> None:
     """Fill a new MLflow store from what git and DVC hold.
 
@@ -150,6 +152,7 @@ NOT_PROMOTED = 3
 
 @commands.command()
 @one_line_errors()
+@in_project
 def promote(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the former champion the champion again.")
@@ -169,7 +172,7 @@ def promote(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the verdict here, as Markdown.")
     ] = None,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
 ) -> None:
     """Make this checkout's model the champion, which is served, if it earns it.
 
@@ -177,7 +180,7 @@ def promote(
     from a clean commit, meet the floors in params.yaml, and beat the champion on the same test
     names: the 95 % interval of what it saves must lie above promote.margin_nats. The first
     champion only has to meet the floors. Every change of champion is a line in
-    promotions.jsonl. Run it in the repository's root.
+    promotions.jsonl.
 
     \b
     Exit code: 0 promoted, 3 not promoted, 1 an error, 2 a wrong option.
@@ -203,7 +206,12 @@ def promote(
         return
     set_num_threads(params.train.num_threads)
     verdict = registry.promote(
-        model, Path("data/prepared"), params, log, other_test=other_test, dry_run=dry_run
+        model or DEFAULT_MODEL,
+        Path("data/prepared"),
+        params,
+        log,
+        other_test=other_test,
+        dry_run=dry_run,
     )
     print(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict)
     if markdown:

@@ -35,16 +35,25 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
-from nomosaurus.errors import ModelFileError
+from nomosaurus.errors import ArtifactError, ModelFileError
 from nomosaurus.files import problem_in, read_bytes, replace_file
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
 from nomosaurus.model.ngram import KneserNey
 from nomosaurus.model.trained import Epoch, ListBits, TrainedModel
 from nomosaurus.names.casing import Casing
-from nomosaurus.names.dataset import PARTS, EncodedNames, check_array, check_hashes, check_names
+from nomosaurus.names.dataset import (
+    PARTS,
+    EncodedNames,
+    check_array,
+    check_hashes,
+    check_names,
+    load_known_hashes,
+    load_split,
+    load_vocabulary,
+)
 from nomosaurus.names.vocabulary import Categories, Characters, UnknownMass, Vocabulary
-from nomosaurus.params import ModelRecipe, Recipe, Section
+from nomosaurus.params import ModelRecipe, Params, Recipe, Section
 
 ENTRY = "nomosaurus"
 FORMAT = 6
@@ -237,12 +246,13 @@ def _check_bits(name: str, bits: np.ndarray, length: int | None) -> None:
         raise ValueError(f"{name} is empty, not sorted, or has costs that cannot be")
 
 
-def load_model(path: Path | str) -> TrainedModel:
-    """Read a model file.
+def load_model(path: Path | str, params: Params | None = None) -> TrainedModel:
+    """Read a model file; with `params`, one that follows from them.
 
     Raises:
         ModelFileError: If it is missing, damaged, or not a whole Nomosaurus model.
         OSError: If it cannot be read.
+        ArtifactError: If it follows from other params.
     """
     path = Path(path)
     if not path.exists():
@@ -250,7 +260,10 @@ def load_model(path: Path | str) -> TrainedModel:
             f'{path} not found; run "dvc repro" to train a model, or "dvc checkout" '
             "to get back the one that dvc.lock names"
         )
-    return model_from(path, *read_tensors(path, REMEDY))
+    model = model_from(path, *read_tensors(path, REMEDY))
+    if params and (departure := model.recipe.departure_from(params)):
+        raise ArtifactError(f'{path} was trained with {departure}; run "dvc repro"')
+    return model
 
 
 def model_from(path: Path, text: str, tensors: dict[str, np.ndarray]) -> TrainedModel:
@@ -299,3 +312,25 @@ def model_from(path: Path, text: str, tensors: dict[str, np.ndarray]) -> Trained
         ListBits(bits_train, bits_validation),
         content.casing,
     )
+
+
+def load_held_out(prepared: Path, side: str, model: TrainedModel) -> EncodedNames:
+    """A held-out side of the prepared data that a model learnt from.
+
+    Raises:
+        ArtifactError: If it is missing or damaged, or they are of another list or split.
+    """
+    vocabulary, train = load_vocabulary(prepared), load_split(prepared, "train")
+    if (
+        vocabulary != model.vocabulary
+        or not np.array_equal(load_known_hashes(prepared), model.known_hashes)
+        or not all(
+            np.array_equal(getattr(train, part), getattr(model.train, part)) for part in PARTS
+        )
+        or len(load_split(prepared, "validation").distinct()) != len(model.list_bits.validation)
+    ):
+        raise ArtifactError(
+            f"{prepared} is not what the model learnt from, which is a split of "
+            f'{model.recipe.data.path}; run "dvc repro"'
+        )
+    return load_split(prepared, side)

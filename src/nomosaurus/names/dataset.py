@@ -18,6 +18,7 @@ from nomosaurus.errors import ArtifactError
 from nomosaurus.files import damaged, read_checked, replace_folder, write_json, write_text
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary
+from nomosaurus.params import DataParams
 
 
 @dataclass(frozen=True)
@@ -309,6 +310,7 @@ class _Start:
 
 
 VOCABULARY, CASING, START = TypeAdapter(Vocabulary), TypeAdapter(Casing), TypeAdapter(_Start)
+MADE_WITH = TypeAdapter(dict[str, Any])
 """What the files of JSON in a prepared folder hold."""
 
 
@@ -347,12 +349,14 @@ def save_prepared(
     split: Split,
     known_hashes: np.ndarray,
     casing: Casing,
+    data: DataParams,
     *,
     tries_base: bool = False,
 ) -> None:
     """Write the prepared data as one folder, in the place of an earlier one.
 
-    Whether training tries the base was decided here, since the held-out names follow from it.
+    The params that they follow from tell them from those of another list. Whether training tries
+    the base was decided here, since the held-out names follow from it.
 
     The keyed hashes of all names, sorted, tell a new name from a listed one without showing what
     the held-out sides hold; shape (names,), uint64.
@@ -361,6 +365,7 @@ def save_prepared(
     def write(beside: Path) -> None:
         text = json.dumps(asdict(split.vocabulary), ensure_ascii=False, indent=1)
         write_text(beside / "vocabulary.json", text + "\n")
+        write_json(beside / "data.json", data.model_dump())
         write_json(beside / "start.json", {"tries_base": tries_base})
         write_json(beside / "casing.json", asdict(casing))
         np.save(beside / "known_hashes.npy", known_hashes)
@@ -380,6 +385,21 @@ def load_vocabulary(folder: Path) -> Vocabulary:
         ArtifactError: If it is missing or damaged.
     """
     return read_checked(folder / "vocabulary.json", VOCABULARY, made_by="prepare")
+
+
+def check_prepared(folder: Path, data: DataParams) -> None:
+    """Refuse prepared data that follow from other params.
+
+    Raises:
+        ArtifactError: If they do, or the file that says so is missing or damaged.
+    """
+    made_with = read_checked(folder / "data.json", MADE_WITH, made_by="prepare")
+    for key, value in data:
+        if made_with.get(key) != value:
+            raise ArtifactError(
+                f"{folder} was made with data.{key} {made_with.get(key)!r}, and params.yaml has "
+                f'{value!r}; run "dvc repro"'
+            )
 
 
 def load_casing(folder: Path) -> Casing:

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nomosaurus.errors import ListError, shortened
+from nomosaurus.errors import ListError, in_one_line, shortened
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
@@ -130,8 +130,8 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
     except pd.errors.EmptyDataError:
         raise ListError(f"{path} is empty; the first line must name the columns") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        _refuse_long_rows(text, path, separator)
-        problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        problem = in_one_line(error)
+        _refuse_ragged(text, path, separator, is_unclosed=problem.startswith("EOF inside string"))
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
     return _rows(table, path, column, condition, weight)
 
@@ -154,26 +154,31 @@ def _refuse_odd_lines(lines: Sequence[str], path: Path) -> None:
             )
 
 
-def _refuse_long_rows(text: str, path: Path, separator: str) -> None:
-    """Say which row has more fields than the line with the columns' names.
+def _refuse_ragged(text: str, path: Path, separator: str, *, is_unclosed: bool) -> None:
+    """Say which row has more fields than the line with the columns' names, or an open quote.
 
     Raises:
         ListError: If there is one.
     """
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))
     reader = csv.reader(io.StringIO(text), csv.excel, delimiter=separator)
     if separator == "\t":
         reader = csv.reader(io.StringIO(text), delimiter=separator, quoting=csv.QUOTE_NONE)
-    try:
-        header = next((len(row) for row in reader if row), 0)
-        for row in reader:
-            if len(row) > header:
-                raise ListError(
-                    f"{path}, line {reader.line_num}: {len(row)} fields, and the first line, which "
-                    f"names the columns, has {header}; quote a name that holds {separator!r}, or "
-                    "remove what stands above the columns' names"
-                )
-    except csv.Error:
-        return
+    header = next((len(row) for row in reader if row), 0)
+    start = last = reader.line_num + 1
+    for row in reader:
+        if len(row) > header:
+            raise ListError(
+                f"{path}, line {reader.line_num}: {len(row)} fields, and the first line, which "
+                f"names the columns, has {header}; quote a name that holds {separator!r}, or "
+                "remove what stands above the columns' names"
+            )
+        start, last = reader.line_num + 1, start
+    if is_unclosed:
+        raise ListError(
+            f"{path}, line {last}: a quote that opens a field is not closed; close it, or put the "
+            'field in quotes and write "" for each quote in it'
+        )
 
 
 def _separator(text: str, suffix: str) -> tuple[str, str]:

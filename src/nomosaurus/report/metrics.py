@@ -47,8 +47,9 @@ def _with_headlines(figures: dict[str, Figure]) -> dict[str, Figure]:
 
 
 class Details(BaseModel):
-    """metrics/evaluate_details.json."""
+    """metrics/evaluate_details.json; `model` is the SHA-256 of the model's file."""
 
+    model: str
     figures: Annotated[dict[str, Figure], AfterValidator(_with_headlines)]
     categories: list[CategoryRow]
 

@@ -16,6 +16,7 @@ from operator import neg
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nomosaurus.evaluation.estimate import Estimate
@@ -25,6 +26,7 @@ from nomosaurus.params import EvaluateParams, SampleParams
 from nomosaurus.report.templates import counted, render
 
 NAMES_SHOWN = 50
+LARGEST_ROUNDING = 0.01  # nats in which two processors may differ on a name
 CHARACTERS_SHOWN = 100
 TOO_FEW = "too few names to tell"
 
@@ -250,6 +252,45 @@ PICTURES = {
     ),
 }
 """Title, alternative text and caption of each picture by its file's name, in the page's order."""
+
+
+def not_of_model(
+    model: TrainedModel,
+    model_file: bytes,
+    prepared: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    details: Mapping[str, Any],
+    names: pd.DataFrame,
+    given: str,
+) -> str:
+    """The first stage whose output does not belong to the model; empty if all do.
+
+    The arguments are those of `build_report`. What has no hash of the model is told by what it
+    says of it: counts, and what the first names cost.
+    """
+    mixture, vocabulary = model.mixture, model.vocabulary
+    weight, few = mixture.ngram_weight, names.head(NAMES_SHOWN)
+    counts = {
+        "names_train": len(model.train.distinct()),
+        "names_validation": len(model.list_bits.validation),
+        "vocabulary_size": vocabulary.size,
+    }
+    summary = {
+        "epochs": sum(map(len, model.histories)),
+        "ngram_order": mixture.ngram.order,
+        "ngram_weight_short": weight.short,
+        "ngram_weight_long": weight.long,
+        "num_parameters": mixture.num_parameters,
+    }
+    scored = model.score(few["name"].tolist(), given or None)
+    costs = np.array([name.log_prob for name in scored]) - few["log_prob"].to_numpy()
+    belongs = {
+        "prepare": counts.items() <= prepared.items(),
+        "train": summary.items() <= trained.items(),
+        "evaluate": details.get("model") == hashlib.sha256(model_file).hexdigest(),
+        "sample": not len(few) or np.median(np.abs(costs)) < LARGEST_ROUNDING,
+    }
+    return next((stage for stage, own in belongs.items() if not own), "")
 
 
 def build_report(

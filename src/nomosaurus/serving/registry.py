@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from nomosaurus.errors import ArtifactError, RegistryError, TrackingError
+from nomosaurus.errors import RegistryError, TrackingError
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, names_sha256, num_learnt
 from nomosaurus.files import main_checkout, write_text
-from nomosaurus.model.file import load_model
+from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.model.trained import TrainedModel
-from nomosaurus.names.dataset import load_split, load_vocabulary
 from nomosaurus.params import Params
 from nomosaurus.serving.promotion import Challenger, Verdict, Version, decide
 from nomosaurus.tracking.lineage import file_sha256
@@ -323,9 +322,7 @@ def promote(
         ArtifactError: If the prepared data are not those of the model.
     """
     model = load_model(model_path)
-    test = load_split(prepared, "test")
-    if load_vocabulary(prepared) != model.vocabulary:
-        raise ArtifactError(f'{prepared} is not what {model_path} learnt from; run "dvc repro"')
+    test = load_held_out(prepared, "test", model)
     names = decoded(test.distinct(), model.vocabulary)
     with _one_promotion():
         registry = Registry(params.promote.registered_model)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nomosaurus.errors import NomosaurusError, TrackingError
 from nomosaurus.files import write_text
-from nomosaurus.tracking.lineage import Origin, experiments, git, head
+from nomosaurus.tracking.lineage import Origin, experiments, git, head, place_in_git
 from nomosaurus.tracking.lock import MODEL_FILE, locked_stages, model_at, outputs
 from nomosaurus.tracking.run import log_outputs
 from nomosaurus.tracking.store import (
@@ -64,14 +64,15 @@ def _take_out(commit: str, folder: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
-    write_text(folder / "dvc.lock", git("show", f"{commit}:dvc.lock"))
-    files = DVCFileSystem(rev=commit)
+    write_text(folder / "dvc.lock", git("show", f"{commit}:./dvc.lock"))
+    # At a commit, paths are those of git, for which this project may be in a subfolder.
+    files, place = DVCFileSystem(rev=commit, subrepos=True), f"/{place_in_git()}"
     for path in outputs(locked_stages(commit)):
         if path.startswith("data/"):
             continue
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            files.get(path, str(folder / path), recursive=files.isdir(path))
+            files.get(place + path, str(folder / path), recursive=files.isdir(place + path))
         except (OSError, DvcException):
             if path == MODEL_FILE:
                 raise TrackingError(

@@ -64,6 +64,11 @@ def git(*arguments: str) -> str:
         return ""
 
 
+def place_in_git() -> str:
+    """The current folder as seen from the root of git's checkout, as in "names/"; empty there."""
+    return git("rev-parse", "--show-prefix")
+
+
 def head() -> str:
     """The commit that is checked out, 40 hexadecimal digits."""
     return git("rev-parse", "HEAD")

@@ -39,7 +39,7 @@ def locked_stages(commit: str = "", folder: Path = Path()) -> dict[str, dict[str
         PipelineError: If a stage in it is not one.
     """
     if commit:
-        text = git("show", f"{commit}:dvc.lock")
+        text = git("show", f"{commit}:./dvc.lock")
     else:
         try:
             text = (folder / "dvc.lock").read_text("utf-8")

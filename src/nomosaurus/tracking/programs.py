@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from nomosaurus.errors import PipelineError
+from nomosaurus.errors import PipelineError, in_one_line
 
 
 def run(
@@ -40,17 +40,14 @@ def run(
             check=False,
             timeout=seconds,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PipelineError(f"{command[0]} failed: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise PipelineError(f"{' '.join(command[:4])} took over {seconds:g} seconds") from None
+    except FileNotFoundError:
+        raise PipelineError(f"{command[0]} is not installed, or {folder} is no folder") from None
+    except OSError as error:
+        raise PipelineError(f"{command[0]} cannot be started: {error.strerror}") from None
     if result.returncode:
-        why = "see above" if show else _reason(result.stderr or result.stdout)
+        why = "see above" if show else in_one_line(result.stderr or result.stdout)
         shown = " ".join(command[:4])
         raise PipelineError(f"{shown} failed in {folder.resolve()}: {why}")
     return result.stdout or ""
-
-
-def _reason(said: str) -> str:
-    """The line that names the error; a program's last line is often an offer to help."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    named = [line for line in lines if line.lower().startswith(("error", "fatal"))]
-    return (named or lines[-1:] or ["it said nothing"])[0]

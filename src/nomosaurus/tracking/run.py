@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nomosaurus import __version__
-from nomosaurus.errors import NomosaurusError
+from nomosaurus.errors import ArtifactError, NomosaurusError, in_one_line
 from nomosaurus.evaluation.figures import CATALOGUE
 from nomosaurus.files import main_checkout, read_checked, read_name_table
 from nomosaurus.model.file import load_model
@@ -28,7 +28,7 @@ from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
 from nomosaurus.tracking.lock import MODEL_FILE, flat, hashes, locked_stages
 from nomosaurus.tracking.sender import Sender, send_left_over
-from nomosaurus.tracking.store import CROSSVALIDATION, EXPERIMENT, commit_tags, in_one_line
+from nomosaurus.tracking.store import CROSSVALIDATION, EXPERIMENT, commit_tags
 from nomosaurus.tracking.usage import usage
 from nomosaurus.training.loop import Watcher
 
@@ -277,12 +277,24 @@ def log_outputs(folder: Path, origin: Origin) -> bool:
 
     Raises:
         ModelFileError: If there is no model, or none that can be read.
-        ArtifactError: If an output was damaged since; nothing is logged.
+        ArtifactError: If a file is not the one that dvc.lock names for this model, or was damaged
+            since; nothing is logged.
     """
     path = folder / MODEL_FILE
     model = load_model(path)
     sha256, md5 = file_sha256(path), file_md5(path)
     stages = locked_stages(folder=folder)
+    of_model = {
+        stage: hashes(locked.get("outs", []))
+        for stage, locked in stages.items()
+        if hashes([*locked.get("deps", []), *locked.get("outs", [])]).get(MODEL_FILE) == md5
+    }
+    for stage, outs in of_model.items():
+        for out, known in outs.items():
+            if (folder / out).is_file() and file_md5(folder / out) != known:
+                raise ArtifactError(
+                    f'{out} is not what stage {stage} wrote for {MODEL_FILE}; run "dvc repro"'
+                )
     name = _name(model.recipe, origin.experiment or sha256[:4])
     run = ModelRun("track", sha256[:16], name, [model.recipe], origin, stages)
     try:
@@ -291,11 +303,8 @@ def log_outputs(folder: Path, origin: Origin) -> bool:
         if model.recipe.train.start == "base":
             deps = hashes(stages.get("train", {}).get("deps", []))
             run.log_base(deps.get(model.recipe.train.start_from, ""))
-        for stage, locked in stages.items():
-            outs = hashes(locked.get("outs", []))
-            if (hashes(locked.get("deps", [])) | outs).get(MODEL_FILE) != md5:
-                continue
-            for section, values in locked.get("params", {}).get("params.yaml", {}).items():
+        for stage, outs in of_model.items():
+            for section, values in stages[stage].get("params", {}).get("params.yaml", {}).items():
                 if isinstance(values, Mapping) and section not in OF_RECIPE:
                     run.log_params(section, values)
             for out in outs:

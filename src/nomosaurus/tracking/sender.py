@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from nomosaurus.errors import in_one_line
 from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.logged_model import log_servable_model
 from nomosaurus.tracking.store import (
@@ -16,7 +17,6 @@ from nomosaurus.tracking.store import (
     MODEL_TAG,
     NOTE_TAG,
     find_run_of_model,
-    in_one_line,
     one_at_a_time,
     open_store,
     search,

@@ -6,7 +6,6 @@ refuse, hang or break off, comes out of these functions as an exception.
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from nomosaurus.errors import NomosaurusError, TrackingError
+from nomosaurus.errors import NomosaurusError, TrackingError, in_one_line
 from nomosaurus.files import main_checkout
 from nomosaurus.tracking.lock import commit_of_model
 from nomosaurus.tracking.views import experiment_note, experiment_tags
@@ -137,10 +136,3 @@ def failures_in_one_line() -> Iterator[None]:
         raise
     except Exception as error:
         raise TrackingError(f"MLflow failed ({in_one_line(error)})") from error
-
-
-def in_one_line(error: Exception) -> str:
-    """What went wrong, as short as it can be said."""
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    cause = re.search(r"Caused by \w+\((.+)\)\)$", said)  # after a long address
-    return cause[1].strip("'\"").split("): ", 1)[-1] if cause else said[:200]

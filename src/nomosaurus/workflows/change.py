@@ -182,7 +182,7 @@ UNPAIRED = {
     "no model": "the model before is not available",
     "format": "the model before has a file format that this code does not read",
     "learnt": "one of them learnt names that are held out now",
-    "prepared": "there are no prepared data",
+    "prepared": "there are no prepared data of the model after",
 }
 """Why two models were not compared on the same names."""
 

@@ -6,13 +6,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError
+from nomosaurus.errors import ArtifactError, ModelFileError, PipelineError, in_one_line
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.evaluation.comparison import compare, decoded, num_learnt
 from nomosaurus.evaluation.estimate import Comparison, Estimate
 from nomosaurus.files import damaged, read_checked, read_name_table, read_table
-from nomosaurus.model.file import load_model
-from nomosaurus.names.dataset import load_split, load_vocabulary
+from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.report.metrics import FIGURES, SOME_DETAILS
 from nomosaurus.tracking import lineage
 from nomosaurus.tracking.lock import MODEL_FILE, flat, missing_sources, read_yaml, stale
@@ -103,8 +102,7 @@ def check_push() -> str:
             store.fs.makedirs(store.path, exist_ok=True)
             store.fs.put_file(str(note), store.fs.join(store.path, note.name))
     except Exception as error:  # each kind of remote has its own
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise PipelineError(f"DVC's remote cannot be written to: {said}") from None
+        raise PipelineError(f"DVC's remote cannot be written to: {in_one_line(error)}") from None
     return "DVC's remote can be written to"
 
 
@@ -120,18 +118,28 @@ def run_again(folder: Path) -> list[str]:
     Raises:
         PipelineError: If the clone cannot be made, or its pipeline fails.
     """
-    run("git", "clone", "--quiet", ".", str(folder))
-    cache = Path(run("dvc", "cache", "dir").strip()).resolve()
-    run("dvc", "remote", "add", "--quiet", "--local", "--default", CACHE, str(cache), folder=folder)
-    pull_sources(folder)
-    run("dvc", "repro", folder=folder, show=True)
-    return differing_outputs(Path(), folder)
+    root = run("git", "rev-parse", "--show-toplevel").removesuffix("\n")
+    run("git", "clone", "--quiet", root, str(folder))
+    project = project_in(folder)
+    cache = str(Path(run("dvc", "cache", "dir").strip()).resolve())
+    run("dvc", "remote", "add", "--quiet", "--local", "--default", CACHE, cache, folder=project)
+    pull_sources(project)
+    run("dvc", "repro", folder=project, show=True)
+    return differing_outputs(Path(), project)
 
 
-def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+def project_in(checkout: Path) -> Path:
+    """The project in another checkout of this repository: given that, or the project itself."""
+    if lineage.git("-C", str(checkout), "rev-parse", "--show-prefix"):
+        return checkout
+    return checkout / lineage.place_in_git()
+
+
+def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> Path:
     """Check a commit out into a new folder, and have the pipeline's outputs there.
 
     What DVC's cache has of them is taken from it; the rest is made as that commit makes it.
+    Returns the project's folder in the checkout.
 
     Raises:
         PipelineError: If the commit is unknown, its dvc.lock is stale, or its pipeline fails.
@@ -141,11 +149,15 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     cache = Path(run("dvc", "cache", "dir").strip()).resolve()
     run("git", "worktree", "prune")
     run("git", "worktree", "add", "--detach", str(folder), commit)
-    run("dvc", "cache", "dir", "--local", str(cache), folder=folder)
-    if found := stale(folder):
+    project = project_in(folder)
+    if not (project / "dvc.yaml").is_file():
+        raise PipelineError(f"commit {commit[:7]} has no {lineage.place_in_git()}dvc.yaml")
+    run("dvc", "cache", "dir", "--local", str(cache), folder=project)
+    if found := stale(project):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
-    pull_sources(folder)
-    run("dvc", "repro", folder=folder, environment=environment, show=True)
+    pull_sources(project)
+    run("dvc", "repro", folder=project, environment=environment, show=True)
+    return project
 
 
 def differing_outputs(folder: Path, other: Path) -> list[str]:
@@ -206,6 +218,7 @@ def changed(before: Path, after: Path, bootstrap: Bootstrap) -> change.Change:
     Raises:
         PipelineError: If one of them is no git checkout.
     """
+    before = project_in(before)
     sides = side(before) if before.exists() else change.Side(NO_COMMIT, ""), side(after)
     paired, why = _paired(before, after, bootstrap)
     return change.Change(*sides, paired, why)
@@ -220,13 +233,12 @@ def _paired(before: Path, after: Path, bootstrap: Bootstrap) -> tuple[Comparison
         return None, "format"
     new = load_model(after / MODEL_FILE)
     try:
-        prepared = after / "data/prepared"
-        test, vocabulary = load_split(prepared, "test"), load_vocabulary(prepared)
+        test = load_held_out(after / "data/prepared", "test", new)
     except ArtifactError:
         return None, "prepared"
-    if vocabulary != new.vocabulary or not len(test):
+    if not len(test):
         return None, "prepared"
-    if num_learnt([old, new], decoded(test, vocabulary)):
+    if num_learnt([old, new], decoded(test, new.vocabulary)):
         return None, "learnt"
     return compare(new, old, test, bootstrap), ""
 

@@ -134,7 +134,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     """
     if folder.exists() and any(folder.iterdir()):
         raise PipelineError(f"{folder} is not empty; name a folder that is, or a new one")
-    if dirty := run("git", "status", "--porcelain", "--untracked-files=no").strip():
+    if dirty := _uncommitted():
         raise PipelineError(
             f"the checkout has changes ({dirty.splitlines()[0]}); commit them first"
         )
@@ -154,7 +154,7 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
         summary = "Nothing changed: dvc.lock is that of this code, these data and these params.\n"
         return _keep(Retraining("unchanged", summary), folder)
     run("git", "switch", "--quiet", "--detach")
-    if lineage.git("status", "--porcelain", "--untracked-files=no"):
+    if _uncommitted():
         subject = ", ".join(f"{key} {value}" for key, value in values.items())
         run("git", "commit", "--quiet", "-m", f"Params: {subject}", "--", str(PARAMS))
     with failures_in_one_line():
@@ -163,8 +163,8 @@ def retrain(values: Mapping[str, Any], folder: Path) -> Retraining:
     print("The pipeline runs, since:", *why, sep="\n  ", flush=True)
     run("dvc", "repro", show=True)
     run("git", "add", "--", *COMMITTED)
-    if lineage.git("diff", "--cached", "--name-only"):
-        run("git", "commit", "--quiet", "-m", "The pipeline's outputs, run again")
+    if lineage.git("diff", "--cached", "--name-only", "--", *COMMITTED):
+        run("git", "commit", "--quiet", "-m", "The pipeline's outputs, run again", "--", *COMMITTED)
     _bundle(folder, base, "retrained")  # before what may fail, such as a store
     if still := stale():
         raise PipelineError(f"dvc.lock is stale after dvc repro: {still[0]}")
@@ -192,12 +192,12 @@ def _find_champion(params: Params, base: str) -> str:
         store["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('mlflow.db').resolve().as_posix()}"
     try:
         _forget_before()
-        run_elsewhere(commit, BEFORE, store)
+        before = run_elsewhere(commit, BEFORE, store)
         if registry.Registry(params.promote.registered_model).champion():
             return ""
-        run("nomosaurus", "backfill", folder=BEFORE, environment=store, show=True)
+        run("nomosaurus", "backfill", folder=before, environment=store, show=True)
         verdict = registry.promote(
-            BEFORE / MODEL_FILE, BEFORE / "data/prepared", params, BEFORE / LOG
+            before / MODEL_FILE, before / "data/prepared", params, before / LOG
         )
     except NomosaurusError as error:
         return str(error)
@@ -210,6 +210,11 @@ def _bundle(folder: Path, base: str, branch: str) -> None:
     if lineage.git("rev-list", "--max-count=1", f"{base}..{branch}"):
         folder.mkdir(parents=True, exist_ok=True)
         run("git", "bundle", "create", str(folder / "commits.bundle"), f"{base}..{branch}")
+
+
+def _uncommitted() -> str:
+    """What git says of the project's files that are not as committed; empty if all are."""
+    return run("git", "status", "--porcelain", "--untracked-files=no", "--", ".").strip()
 
 
 def _forget_before() -> None:
