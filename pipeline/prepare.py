@@ -11,8 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this che
 
 import typer
 
-from nomosaurus.errors import one_line_errors
+from nomosaurus.errors import NomosaurusError, ParamsError, one_line_errors
 from nomosaurus.files import in_project, write_json
+from nomosaurus.generation.generator import check_request
+from nomosaurus.generation.request import Request
 from nomosaurus.model.base import base_to_try, hold_out_unfamiliar
 from nomosaurus.names.corpus import build_corpus, name_hashes
 from nomosaurus.names.dataset import Split, save_prepared
@@ -30,6 +32,10 @@ def main(params: Path, prepared: Path, metrics: Path) -> None:
         corpus = hold_out_unfamiliar(corpus, base)
     sides = (corpus.train, corpus.validation, corpus.test, corpus.familiar_test)
     split = Split.encode(sides, corpus.categories, corpus.weights)
+    try:
+        check_request(Request.from_params(values.sample), split.vocabulary, values.data)
+    except NomosaurusError as error:
+        raise ParamsError(f"{params}, section sample: {error}") from None
     known_hashes = name_hashes(corpus.names(), values.data.split_key)
     save_prepared(
         prepared, split, known_hashes, corpus.casing, values.data, tries_base=base is not None

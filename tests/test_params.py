@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from conftest import FROZEN, REPOSITORY, params_with
 
@@ -152,6 +154,61 @@ def test_exponent_without_a_point_is_a_number(tmp_path):
 def test_params_do_not_change_after_reading():
     with pytest.raises(ValueError, match="frozen"):
         params_with().model.hidden_size = 5
+
+
+@pytest.mark.parametrize(
+    "section, key",
+    [
+        *(("model", key) for key in ("hidden_size", "num_layers", "members", "ngram_max_order")),
+        *(("train", key) for key in ("max_epochs", "patience", "batch_size", "num_threads")),
+        ("train", "clip_norm"),
+        ("data", "max_length"),
+        ("evaluate", "bootstrap_samples"),
+        ("crossvalidate", "folds"),
+        *(("sample", key) for key in ("count", "seed", "temperature", "top_k", "min_length")),
+        *(("sample", key) for key in ("max_length", "min_distance", "max_bits")),
+        ("promote", "margin_nats"),
+    ],
+)
+def test_every_size_has_an_upper_bound(section, key):
+    content = load_params(FROZEN / "params.yaml").model_dump()
+    for huge in (10**10, 10**40, 10**400, math.inf, math.nan):
+        if huge == 10**10 and key == "seed":
+            continue
+        content[section][key] = (
+            huge if isinstance(content[section][key], int | str) else float(min(huge, 1e300))
+        )
+        with pytest.raises(ParamsError, match=rf"{section}\.{key} must be") as caught:
+            parse_params(content, "params.yaml")
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("key", ["prefix", "match", "avoid"])
+def test_texts_have_an_upper_bound_and_are_not_repeated_whole(key):
+    content = load_params(FROZEN / "params.yaml").model_dump()
+    content["sample"][key] = ["a" * 100_000] if key == "avoid" else "a" * 100_000
+    with pytest.raises(ParamsError, match=rf"sample\.{key}.* at most 1000 characters") as caught:
+        parse_params(content, "params.yaml")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("[" * 5000 + "]" * 5000, "{a: " * 5000 + "}" * 5000, "[" * 300 + "]" * 300),
+        *("9" * 5000, "2001-99-99", "!!int x", "&a [*a, *a]", "1e999999", "!!binary x"),
+    ],
+)
+def test_no_value_of_yaml_gives_a_traceback(tmp_path, value):
+    said = written(
+        tmp_path, lambda text: text.replace("hidden_size: auto", f"hidden_size: {value}")
+    )
+    assert len(said) < 500
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    assert len(written(tmp_path, lambda text: text + "\n".join(lines))) < 500
 
 
 def test_missing_file_says_where_to_run(tmp_path):

@@ -337,15 +337,44 @@ def test_bad_input_stops_the_pipeline_and_leaves_all_outputs(project, spoil, mes
     assert state(project) == before
 
 
-def test_a_prefix_never_seen_is_refused_by_the_sample_stage(project):
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("prefix", "ñ", "the prefix 'ñ' has the character 'ñ'"),
+        ("prefix", "a" * 101, "characters, and a name has at most 100"),
+        ("min_length", 101, "min_length must be at most 100"),
+        ("match", "(", "match must be a regular expression, got '('"),
+        ("match", "(" * 400 + ")" * 400, "match must not nest so deep"),
+        ("given", "bird", "this model knows no category, so not 'bird' either"),
+    ],
+)
+def test_a_mistake_in_what_is_to_be_sampled_is_said_before_any_training(
+    tmp_path, monkeypatch, capsys, key, value, said
+):
+    monkeypatch.syspath_prepend(REPOSITORY / "pipeline")
+    import prepare
+
+    monkeypatch.chdir(REPOSITORY)
+    content = YAML(typ="safe", pure=True).load(FROZEN / "params.yaml")
+    content["data"]["path"] = str(FROZEN / "dinosaurs.csv")
+    content["sample"][key] = value
+    params = tmp_path / "params.yaml"
+    YAML(typ="safe", pure=True).dump(content, params)
+    with pytest.raises(SystemExit):
+        prepare.main(params, tmp_path / "prepared", tmp_path / "metrics.json")
+    error = capsys.readouterr().err
+    assert f"error: {params}, section sample: " in error
+    assert said in error
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_a_prefix_never_seen_is_refused_before_anything_is_made(project):
     before = state(project)
     set_params(project, sample__prefix="ñ")
     result = command(project, "dvc", "repro")
     assert result.returncode != 0
-    after = state(project)
-    del before["dvc.lock"], after["dvc.lock"]  # prepare has run, with the new params
-    assert after == before
-    assert "error: the prefix 'ñ' has the character 'ñ'" in result.stderr
+    assert state(project) == before
+    assert "error: params.yaml, section sample: the prefix 'ñ' has the character" in result.stderr
 
 
 def test_a_model_cut_short_is_refused_by_the_stages_that_read_it(project):

@@ -68,11 +68,13 @@ class TrackingError(NomosaurusError):
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
+_short.maxlevel = 3
 
 
 def shortened(value: object) -> str:
     """A value as a message shows it: all of what is short, both ends of what is long."""
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 MOST_SAID = 400  # characters of another program's or library's words

@@ -31,7 +31,8 @@ Share = Annotated[float, Field(gt=0, le=0.4)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
 HiddenSize = Annotated[int, Field(ge=1, le=4096)]
 Members = Annotated[int, Field(ge=1, le=32)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1)]
@@ -40,6 +41,8 @@ Cell = Literal["rnn", "gru", "lstm"]
 CELLS: tuple[Cell, ...] = get_args(Cell)
 
 
+UNREADABLE = (YAMLError, ValueError, RecursionError)
+"""What a YAML reader raises: also for a date that is none, and for thousands of brackets."""
 MISSING = "is missing; every value has its place in params.yaml"
 
 
@@ -107,13 +110,13 @@ class TrainParams(Section):
     start_from: str = Field(min_length=1)
     device: Literal["auto", "cpu", "cuda", "mps"]
     num_threads: int = Field(ge=1, le=256)
-    max_epochs: AtLeastOne | Auto
-    patience: AtLeastOne | Auto
-    batch_size: AtLeastOne | Auto
+    max_epochs: Epochs | Auto
+    patience: Epochs | Auto
+    batch_size: BatchSize | Auto
     learning_rate: LearningRate | Auto
     decay: Decay | Auto
     weight_decay: float = Field(ge=0, le=1)
-    clip_norm: float = Field(gt=0)
+    clip_norm: float = Field(gt=0, le=1_000_000)
     average_decay: float = Field(ge=0, lt=1)
 
 
@@ -121,9 +124,9 @@ class TrainRecipe(TrainParams):
     """The same with each `auto` settled, but for `device`, which the machine decides."""
 
     start: Literal["fresh", "base"]
-    max_epochs: AtLeastOne
-    patience: AtLeastOne
-    batch_size: AtLeastOne
+    max_epochs: Epochs
+    patience: Epochs
+    batch_size: BatchSize
     learning_rate: LearningRate
     decay: Decay
 
@@ -158,7 +161,10 @@ class SampleSettings(Section):
         "distribution.",
     )
     top_k: int = Field(
-        default=0, ge=0, description="Draw each character from the k most likely; 0 for all."
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Draw each character from the k most likely; 0 for all.",
     )
     top_p: float = Field(
         default=1.0,
@@ -169,19 +175,26 @@ class SampleSettings(Section):
     )
     prefix: str | Sequence[str] = Field(
         default="",
+        max_length=LONGEST_NAME,
         description="Start every name with these characters; if there are several such beginnings, "
         "with any of them.",
     )
-    min_length: int = Field(default=1, ge=1, description="Fewest characters in a name.")
+    min_length: int = Field(
+        default=1, ge=1, le=LONGEST_NAME, description="Fewest characters in a name."
+    )
     max_length: int = Field(
-        default=0, ge=0, description="Most characters in a name; 0 for the model's own limit."
+        default=0,
+        ge=0,
+        le=LONGEST_NAME,
+        description="Most characters in a name; 0 for the model's own limit.",
     )
     match: str = Field(
         default="",
+        max_length=1_000,
         description="Keep names in which this regular expression matches: 'us$' for an "
         "ending, 'saur' for a part.",
     )
-    avoid: Sequence[str] = Field(
+    avoid: Sequence[Annotated[str, Field(max_length=LONGEST_NAME)]] = Field(
         default=(),
         description="Leave out these names; * stands for any characters, so *rex* leaves out every "
         "name with rex in it.",
@@ -189,11 +202,13 @@ class SampleSettings(Section):
     min_distance: int = Field(
         default=0,
         ge=0,
+        le=LONGEST_NAME,
         description="Fewest edits between a name and any that was learnt or is to be avoided.",
     )
     max_bits: float = Field(
         default=0.0,
         ge=0,
+        le=1_000,
         description="Most bits a character, the model's own measure: with fewer, a name reads more "
         "like the list; 0 for any.",
     )
@@ -228,7 +243,7 @@ class SampleSettings(Section):
 class Count(Section):
     """How many names. A class of its own: a section's keys come in the order of its bases."""
 
-    count: AtLeastOne
+    count: int = Field(ge=1, le=10_000_000)
 
 
 class SampleParams(SampleSettings, Count):
@@ -249,7 +264,7 @@ class PromoteParams(Section):
     """What a model must show to become the champion."""
 
     registered_model: str = Field(pattern=r"^[\w.-]{1,100}$")
-    margin_nats: float = Field(ge=0)
+    margin_nats: float = Field(ge=0, le=100)
     min_novelty: float = Field(ge=0, le=1)
     min_validity: float = Field(ge=0, le=1)
     min_uniqueness: float = Field(ge=0, le=1)
@@ -415,7 +430,9 @@ def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         problem = (error.problem or "unreadable").splitlines()[0]
         raise ParamsError(f"{path}, line {line}: not valid YAML: {problem}") from None
-    except YAMLError as error:
+    except RecursionError:
+        raise ParamsError(f"{path}: nested too deep; it has sections of keys alone") from None
+    except UNREADABLE as error:
         raise ParamsError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     for name, value in (replaced or {}).items():
         section, _, key = name.partition(".")

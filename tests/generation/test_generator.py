@@ -259,3 +259,10 @@ def test_a_category_that_is_not_known_is_refused_with_those_that_are(conditional
         NameGenerator(many).generate(1, Request(given="ana"))
     assert str(caught.value).count("'n") == 20
     assert str(caught.value).endswith(", …")
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**40, 2.5, "5", None, True])
+def test_a_count_is_a_whole_number_with_bounds(model, count):
+    with pytest.raises(SamplingError, match=r"^count must be") as caught:
+        NameGenerator(model).generate(count)
+    assert len(str(caught.value)) < 200

@@ -1,4 +1,5 @@
 import sys
+import time
 from importlib.resources import files
 
 import pytest
@@ -99,6 +100,41 @@ def test_a_regular_expression_that_never_ends_is_stopped(monkeypatch):
     monkeypatch.setattr("nomosaurus.generation.request.SECONDS_FOR_A_MATCH", 0.05)
     with pytest.raises(SamplingError, match=r"match took more than 0\.05 second"):
         against("a" * 60, match="^(a|aa|aaa|a?)+$(?<!a)")
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        *("(?R)", "(?0)", "(?R)a", "(?P<a>(?R))", "(?<=(?R))", "(?(DEFINE)(?P<x>(?&x)))(?&x)"),
+        *("(" * 400 + ")" * 400, "[" * 999, "((x{60000}){60000}){60000}", "(x+){100000000}"),
+        *("((((x{100}){100}){100}){100})", "x{0}((x{1000}){1000}){1000}", "a{1,99999999999999}"),
+        *("(?u)(?a)x", r"\L<x>", r"\N{none}", "(?|" * 100, "(a" * 500 + ")" * 500),
+        *("^(a|aa|aaa|a?)+$(?<!a)", "((a{1,1000}){1,1000}){1,1000}b", "x" * 1001, "(" * 5000),
+    ],
+)
+def test_no_regular_expression_takes_long_or_much_or_gives_a_traceback(match):
+    began = time.process_time()
+    with pytest.raises(SamplingError, match=r"^match (must|took|is refused)") as caught:
+        against("a" * 60, match=match)
+    assert len(str(caught.value)) < 300
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    "match", ["us$", "^(?:[a-z]{2,12} ?){1,3}$", "(a|b)+", r"\p{L}{3,}", ".{10}"]
+)
+def test_usual_regular_expressions_are_not_refused(match):
+    assert against("brontosaurus", match=match) in (None, "unmatched")
+
+
+def test_asterisks_do_not_multiply_the_time():
+    began = time.process_time()
+    assert against("a" * 1000, avoid=["*a" * 400 + "*b"]) is None
+    assert against("a" * 1000, avoid=["*a" * 400 + "*"]) == "avoided"
+    assert against("abcbd", avoid=["a*b*b*d"]) == "avoided"
+    assert against("abd", avoid=["a*b*b*d"]) is None
+    assert against("aba", avoid=["ab*ba"]) is None
+    assert time.process_time() - began < 1
 
 
 def test_a_tally_says_what_was_drawn_kept_and_left_out():

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import FROZEN, NAMES, REPOSITORY, git, make_model, with_fixed_logits
+from conftest import FROZEN, NAMES, REPOSITORY, git, make_model, params_with, with_fixed_logits
 from ruamel.yaml import YAML
 from servers import mlflow_server, postgresql
 from typer.testing import CliRunner
@@ -18,7 +19,8 @@ from nomosaurus.evaluation.comparison import names_sha256
 from nomosaurus.model.file import save_model
 from nomosaurus.names.dataset import EncodedNames, Split, save_prepared
 from nomosaurus.params import load_params
-from nomosaurus.serving.registry import Event, Registry, promote, write_log
+from nomosaurus.serving import registry
+from nomosaurus.serving.registry import Event, Registry, promote, roll_back, write_log
 from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.run import training_run
 from nomosaurus.tracking.store import MODEL_TAG, NOTE_TAG, find_run_of_model
@@ -399,6 +401,144 @@ def test_a_promotion_holds_though_the_pages_of_the_ui_cannot_be_written(run, mon
     assert verdict.promoted
     assert "do not say so yet: MLflow failed (the store is full)" in capsys.readouterr().err
     assert Path("log.jsonl").read_text().count("\n") >= 1
+
+
+class Killed(BaseException):
+    """Nothing handles it, as nothing handles a kill."""
+
+
+WRITES = (
+    *("create_registered_model", "create_model_version", "update_model_version"),
+    *("set_model_version_tag", "set_registered_model_alias", "delete_registered_model_alias"),
+    *("set_registered_model_tag", "delete_registered_model_tag", "update_registered_model"),
+    *("set_tag", "log_batch", "set_experiment_tag"),
+)
+
+
+def kill_before(patch, write: int) -> None:
+    """Kill this process, as it were, before it writes for the so-manieth time, counted from 0."""
+    from mlflow import MlflowClient
+
+    count = itertools.count()
+
+    def dying(function):
+        def wrapped(*arguments, **named):
+            if next(count) == write:
+                raise Killed
+            return function(*arguments, **named)
+
+        return wrapped
+
+    for name in WRITES:
+        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+    patch.setattr(registry, "write_log", dying(registry.write_log))
+
+
+@pytest.mark.slowest
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_what_a_kill_cuts_off_the_same_command_finishes(run, command, tmp_path, monkeypatch):
+    """Killed before any of its writes and run again, it leaves what it leaves in one go."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    params = params_with(evaluate={"bootstrap_samples": 100})
+
+    def left_by(write: int) -> tuple[list, bool]:
+        name, log = f"killed-{command}", tmp_path / f"{write}.jsonl"
+        rules = params.promote.model_copy(update={"registered_model": name})
+
+        def promoted(grade: str) -> str:
+            its = params.model_copy(update={"promote": rules})
+            return str(promote(Path(f"{grade}.safetensors"), Path("data/prepared"), its, log))
+
+        def do() -> str:
+            return promoted("better") if command == "promote" else roll_back(name, log).why
+
+        promoted("plain")
+        if command == "rollback":
+            promoted("better")
+        with monkeypatch.context() as patch:
+            kill_before(patch, write)
+            try:
+                said, died = do(), False
+            except Killed:
+                died = True
+        said = do() if died else said
+        model = client.get_registered_model(name)
+        events = [replace(event, time="") for event in Registry(name).events()]
+        lines = log.read_text().splitlines()
+        assert lines == [event.as_json() for event in Registry(name).events()]
+        pages = [client.get_model_version(name, number).tags["verdict"] for number in "12"]
+        tags = [key for key in model.tags if not key.startswith("champion.")]
+        found = [said.splitlines()[0], dict(model.aliases), events, pages, model.description, tags]
+        client.delete_registered_model(name)
+        return found, died
+
+    whole, died = left_by(-1)
+    assert not died
+    write = 0
+    while True:
+        left, died = left_by(write)
+        assert left == whole, f"killed before write {write}"
+        if not died:
+            break
+        write += 1
+    assert write > 8
+
+
+def die(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.slow
+def test_a_promotion_that_was_cut_off_is_finished_before_it_is_rolled_back(
+    run, client, monkeypatch
+):
+    promote_file(run, "plain")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Registry, "tell", die)  # the champion has changed, and nobody is told
+        promote_file(run, "better")
+    assert client.aliases() == {"champion": 2}
+    code, out, err = run("--rollback")
+    assert code == 0, err
+    assert "promote of version 2 was cut off" in err
+    assert "version 1 is the champion again, in place of version 2" in out
+    assert [line["action"] for line in log_lines()] == ["promote", "promote", "rollback"]
+
+
+@pytest.mark.slow
+def test_another_model_is_judged_beside_the_champion_whose_promotion_was_cut_off(
+    run, client, monkeypatch
+):
+    promote_file(run, "plain")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Registry, "_carry_out", die)  # what is to be done is written, and no more
+        promote_file(run, "better")
+    code, out, _ = promote_file(run, "worse")
+    assert code == 3
+    assert "against version 2" in out
+    assert client.aliases() == {"champion": 2, "challenger": 3}
+    assert [line["version"] for line in log_lines()] == [1, 2]
+
+
+@pytest.mark.slow
+def test_what_was_cut_off_gives_way_to_what_someone_did_by_hand_since(
+    run, client, request, monkeypatch
+):
+    import mlflow
+
+    for grade in ("worse", "plain"):
+        promote_file(run, grade)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Registry, "_carry_out", die)
+        promote_file(run, "better")
+    mlflow.MlflowClient().set_registered_model_alias(request.node.originalname, "champion", "1")
+    assert promote_file(run, "best")[0] == 0
+    assert [(line["version"], line["former"]) for line in log_lines()] == [
+        (1, None),
+        (2, 1),
+        (4, 1),
+    ]
 
 
 @pytest.mark.slow

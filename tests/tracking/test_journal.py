@@ -76,6 +76,20 @@ def test_a_deleted_journal_is_gone(tmp_path):
     assert not journal.folder.exists()
 
 
+def test_a_journal_that_a_kill_left_half_deleted_is_not_sent_again(tmp_path, monkeypatch):
+    journal = Journal.start(tmp_path)
+    journal.add("end", status="FINISHED")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nomosaurus.tracking.journal.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        journal.delete()
+    journal.close()
+    assert not [*Journal.left_over(tmp_path)]
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     def refuse(*arguments: object, **settings: object):

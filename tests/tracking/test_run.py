@@ -377,6 +377,39 @@ def test_a_new_experiment_says_what_it_shows_and_has_a_view_of_its_runs(store):
     assert mlflow_client().get_experiment(experiment).tags[NOTE_TAG] == "mine"
 
 
+def test_what_another_machine_makes_at_the_same_time_is_taken(store, monkeypatch):
+    import mlflow
+
+    look = mlflow.get_experiment_by_name
+
+    def too_early(name: str):
+        monkeypatch.setattr(mlflow, "get_experiment_by_name", look)
+        mlflow.create_experiment(name)  # of another machine, and its note is still to come
+        return None
+
+    monkeypatch.setattr(mlflow_store, "is_local", lambda: False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", too_early)
+    number = mlflow_store.open_store()
+    assert VIEW in mlflow.get_experiment(number).tags[NOTE_TAG]
+    client = mlflow.MlflowClient()
+    for _ in range(2):
+        with mlflow_store.made_by_another():
+            client.create_registered_model("nomosaurus")
+    with pytest.raises(mlflow.MlflowException), mlflow_store.made_by_another():
+        client.create_registered_model("")
+
+
+def test_a_note_that_a_kill_kept_from_the_experiment_is_written_by_the_next_start(store):
+    import mlflow
+
+    number = mlflow_store.open_store()
+    mlflow.MlflowClient().delete_experiment_tag(number, NOTE_TAG)
+    mlflow_store.open_store()
+    assert VIEW in mlflow.get_experiment(number).tags[NOTE_TAG]
+
+
 def test_a_section_of_a_note_is_replaced_and_the_others_stay():
     note = with_section(with_section("", "A", "one"), "B", "two")
     assert with_section(note, "A", "three") == "## A\n\nthree\n\n## B\n\ntwo\n"

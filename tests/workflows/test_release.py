@@ -58,6 +58,17 @@ def test_a_release_is_model_report_card_checksums_and_notes(checkout):
     assert sorted(result.stdout.splitlines()) == [str(OUT / name) for name in FILES]
 
 
+def test_a_release_that_is_cut_off_leaves_nothing_to_be_published(checkout, monkeypatch):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nomosaurus.workflows.release.write_text", killed)
+        assert release().exit_code == 130
+    assert not OUT.exists()
+    assert release().exit_code == 0
+
+
 def test_the_checksums_are_those_of_what_is_published(checkout):
     release()
     lines = (OUT / "SHA256SUMS").read_text("utf-8").splitlines()

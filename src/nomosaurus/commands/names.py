@@ -93,7 +93,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @one_line_errors()
 @with_settings
 def generate(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many names.")] = 10,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=10_000_000, help="How many names.")
+    ] = 10,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool,

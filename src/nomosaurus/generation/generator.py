@@ -5,15 +5,17 @@ import time
 from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
+from pydantic import ValidationError
 
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import SamplingError, shortened
 from nomosaurus.generation.nearest import NearestNames, Neighbour, neighbours
 from nomosaurus.generation.request import Request, Tally, Wording
 from nomosaurus.generation.sampling import Drawer, Drawing, Sample
 from nomosaurus.model.trained import ScoredName, TrainedModel, bits_per_char
-from nomosaurus.names.corpus import drop_reason, normalise
+from nomosaurus.names.corpus import category_id, drop_reason, normalise
 from nomosaurus.names.dataset import EncodedNames
-from nomosaurus.names.vocabulary import characters
+from nomosaurus.names.vocabulary import Vocabulary, characters
+from nomosaurus.params import Count, DataParams, rule_broken
 
 DRAWS_WITHOUT_A_NAME = 20_000
 """How many draws in a row may be refused before a request counts as impossible."""
@@ -68,9 +70,13 @@ class NameGenerator:
             SamplingError: If the request cannot be met, or no further name turns up, or not in
                 time.
         """
+        try:
+            Count(count=count)
+        except ValidationError as error:
+            raise SamplingError(rule_broken(error, Count)) from None
         began = time.thread_time()
         tally = tally or Tally()
-        drawing = self._drawing(request)
+        drawing = _drawing(request, self.model.vocabulary, self.model.recipe.data)
         wording = Wording(request, lowercase=self.model.recipe.data.lowercase)
         drawer = Drawer(self.model.mixture, drawing, request.seed)
         near = [self._nearest] if request.min_distance else []
@@ -116,18 +122,6 @@ class NameGenerator:
             if tally.kept < count and (drawer.is_dry or in_vain >= DRAWS_WITHOUT_A_NAME):
                 raise SamplingError(_gave_up(tally, count, is_dry=drawer.is_dry))
 
-    def _drawing(self, request: Request) -> Drawing:
-        longest = self.model.recipe.data.max_length
-        limit = min(request.max_length or longest, longest)
-        if request.min_length > limit:
-            raise SamplingError(
-                f"min_length must be at most {limit}, the most characters that a name of this "
-                f"model has (data.max_length), got {request.min_length}"
-            )
-        prefixes = self._prefixes(request, limit)
-        category = None if request.given is None else self.model.category_id(request.given)
-        return Drawing(request.temperature, request.top_k, request.top_p, prefixes, limit, category)
-
     def _reason_against(
         self,
         sample: Sample,
@@ -154,33 +148,62 @@ class NameGenerator:
         encoded = EncodedNames.from_names([name], self.model.vocabulary)
         return any(nearest.rows(encoded)[1].min() < least for nearest in others)
 
-    def _prefixes(self, request: Request, limit: int) -> tuple[tuple[int, ...], ...]:
-        """The prefixes as ids, without those that begin with another one, in their own order."""
-        given = [request.prefix] if isinstance(request.prefix, str) else request.prefix
-        prefixes: list[tuple[int, ...]] = []
-        for ids in sorted(self._prefix_ids(prefix, limit) for prefix in given or [""]):
-            # What begins with a prefix comes right behind it.
-            if not prefixes or ids[: len(prefixes[-1])] != prefixes[-1]:
-                prefixes.append(ids)
-        return tuple(prefixes)
 
-    def _prefix_ids(self, prefix: str, limit: int) -> tuple[int, ...]:
-        # With a letter behind it, since a prefix may end in the space between two words,
-        # and since lower case depends on what follows (the Greek sigma).
-        normal = normalise(f"{prefix}x", lowercase=self.model.recipe.data.lowercase)[:-1]
-        ids = self.model.vocabulary.encode(normal)
-        for character, i in zip(characters(normal), ids, strict=True):
-            if i == self.model.vocabulary.unknown_id:
-                raise SamplingError(
-                    f"the prefix {prefix!r} has the character {character!r}, which no "
-                    "training name has; a model can only write characters it has seen"
-                )
-        if len(ids) > limit:
+def check_request(request: Request, vocabulary: Vocabulary, data: DataParams) -> None:
+    """Whether a model with this vocabulary, of a list with these params, could meet a request.
+
+    Raises:
+        ListError: If no training name has the category that is given.
+        SamplingError: If another setting cannot be met.
+    """
+    _drawing(request, vocabulary, data)
+    Wording(request, lowercase=data.lowercase)
+
+
+def _drawing(request: Request, vocabulary: Vocabulary, data: DataParams) -> Drawing:
+    limit = min(request.max_length or data.max_length, data.max_length)
+    if request.min_length > limit:
+        raise SamplingError(
+            f"min_length must be at most {limit}, the most characters that a name of this "
+            f"model has (data.max_length), got {request.min_length}"
+        )
+    prefixes = _prefixes(request, limit, vocabulary, data)
+    category = None if request.given is None else category_id(request.given, vocabulary)
+    return Drawing(request.temperature, request.top_k, request.top_p, prefixes, limit, category)
+
+
+def _prefixes(
+    request: Request, limit: int, vocabulary: Vocabulary, data: DataParams
+) -> tuple[tuple[int, ...], ...]:
+    """The prefixes as ids, without those that begin with another one, in their own order."""
+    given = [request.prefix] if isinstance(request.prefix, str) else request.prefix
+    prefixes: list[tuple[int, ...]] = []
+    for ids in sorted(_prefix_ids(prefix, limit, vocabulary, data) for prefix in given or [""]):
+        # What begins with a prefix comes right behind it.
+        if not prefixes or ids[: len(prefixes[-1])] != prefixes[-1]:
+            prefixes.append(ids)
+    return tuple(prefixes)
+
+
+def _prefix_ids(
+    prefix: str, limit: int, vocabulary: Vocabulary, data: DataParams
+) -> tuple[int, ...]:
+    # With a letter behind it, since a prefix may end in the space between two words,
+    # and since lower case depends on what follows (the Greek sigma).
+    normal = normalise(f"{prefix}x", lowercase=data.lowercase)[:-1]
+    ids = vocabulary.encode(normal)
+    for character, i in zip(characters(normal), ids, strict=True):
+        if i == vocabulary.unknown_id:
             raise SamplingError(
-                f"the prefix {prefix!r} has {len(ids)} characters, and a name has at most {limit} "
-                "(max_length, and data.max_length of this model)"
+                f"the prefix {shortened(prefix)} has the character {character!r}, which no "
+                "training name has; a model can only write characters it has seen"
             )
-        return tuple(int(i) for i in ids)
+    if len(ids) > limit:
+        raise SamplingError(
+            f"the prefix {shortened(prefix)} has {len(ids)} characters, and a name has at most "
+            f"{limit} (max_length, and data.max_length of this model)"
+        )
+    return tuple(int(i) for i in ids)
 
 
 def valid_name(model: TrainedModel, sample: Sample) -> str | None:

@@ -1,5 +1,7 @@
 """A request for names, and a tally of what was drawn."""
 
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,11 +10,15 @@ from typing import Any, Self
 import regex
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
-from nomosaurus.errors import SamplingError
+from nomosaurus.errors import SamplingError, shortened
 from nomosaurus.params import SampleParams, SampleSettings, rule_broken
 
-SECONDS_FOR_A_MATCH = 1.0
-"""A regular expression that takes longer on one name would take for ever on a million."""
+SECONDS_FOR_A_MATCH = 0.1
+"""A regular expression that takes longer on one name would take for ever on a million, and the
+memory of one that calls itself grows with the time."""
+MOST_REPEATED = 1_000_000
+"""Characters of a regular expression, counted as often as its {n} repeat them: it is compiled to
+as many."""
 
 REASONS = {
     "too_long": "too long",
@@ -97,13 +103,7 @@ class Wording:
         Raises:
             SamplingError: If `match` is not a regular expression.
         """
-        try:
-            flags = regex.IGNORECASE if lowercase else 0
-            self._match = regex.compile(request.match, flags) if request.match else None
-        except regex.error as error:
-            raise SamplingError(
-                f"match must be a regular expression, got {request.match!r}: {error}"
-            ) from None
+        self._match = _compiled(request.match, lowercase=lowercase) if request.match else None
         self._is_offensive: Callable[[str], bool] | None = None
         if request.clean:
             try:
@@ -117,18 +117,14 @@ class Wording:
         entries = [entry for entry in map(_folded, request.avoid) if entry]
         self.avoided = [name for name in request.avoid if _folded(name) and "*" not in name]
         self._names = frozenset(entry for entry in entries if "*" not in entry)
-        patterns = [
-            ".*".join(regex.escape(part) for part in entry.split("*"))
-            for entry in entries
-            if "*" in entry
-        ]
+        patterns = [_pattern(entry) for entry in entries if "*" in entry]
         self._patterns = regex.compile("|".join(patterns), regex.DOTALL) if patterns else None
 
     def reason_against(self, name: str) -> str | None:
         """`avoided`, `offensive`, `unmatched`, or None if the name is wanted.
 
         Raises:
-            SamplingError: If matching takes more than a second on one name.
+            SamplingError: If matching takes too long on one name, or too much memory.
         """
         folded = _folded(name)
         if folded in self._names or (self._patterns and self._patterns.fullmatch(folded)):
@@ -139,12 +135,42 @@ class Wording:
             return None
         try:
             found = self._match.search(name, timeout=SECONDS_FOR_A_MATCH)
-        except TimeoutError:
+        except (TimeoutError, MemoryError, RecursionError):
             raise SamplingError(
-                f"match took more than {SECONDS_FOR_A_MATCH:g} second on {name!r}, "
-                f"got {self._match.pattern!r}; write it without nested repetitions"
+                f"match took more than {SECONDS_FOR_A_MATCH:g} seconds on {shortened(name)}, got "
+                f"{shortened(self._match.pattern)}; write it without nested repetitions, and "
+                "without what calls itself"
             ) from None
         return None if found else "unmatched"
+
+
+def _compiled(match: str, *, lowercase: bool) -> regex.Pattern[str]:
+    """A regular expression; where names are lower-cased, it ignores case.
+
+    Raises:
+        SamplingError: If it is none, or one that is too large or too deep.
+    """
+    times = math.prod(max(1, int(digits)) for digits in re.findall(r"\{([0-9]+)", match))
+    if len(match) * times > MOST_REPEATED:
+        raise SamplingError(f"match must repeat fewer characters, got {shortened(match)}")
+    try:
+        return regex.compile(match, regex.IGNORECASE if lowercase else 0)
+    except (RecursionError, MemoryError):
+        raise SamplingError(f"match must not nest so deep, got {shortened(match)}") from None
+    except (regex.error, ValueError, OverflowError) as error:
+        raise SamplingError(
+            f"match must be a regular expression, got {shortened(match)}: {error}"
+        ) from None
+
+
+def _pattern(entry: str) -> str:
+    """A regular expression for an entry whose * stand for any characters.
+
+    Of the parts between two * the first place will do, so none is looked for again: without that
+    each * would multiply the time by the length of the name.
+    """
+    first, *others, last = map(regex.escape, entry.split("*"))
+    return first + "".join(f"(?>.*?{part})" for part in others) + f".*{last}"
 
 
 def _folded(text: str) -> str:

@@ -13,7 +13,7 @@ from nomosaurus.errors import ListError, shortened
 from nomosaurus.model.costs import unknown_event_nats, unknown_nats
 from nomosaurus.model.mixture import Mixture
 from nomosaurus.names.casing import Casing
-from nomosaurus.names.corpus import name_hash, normalise
+from nomosaurus.names.corpus import category_id, name_hash, normalise
 from nomosaurus.names.dataset import EncodedNames
 from nomosaurus.names.reading import check_encoding
 from nomosaurus.names.vocabulary import Vocabulary, characters
@@ -159,19 +159,7 @@ class TrainedModel:
         Raises:
             ListError: If no training name has it, naming those that there are.
         """
-        known = self.vocabulary.categories
-        normal = normalise(category, lowercase=False) if isinstance(category, str) else ""
-        if normal in known:
-            return known.index(normal)
-        if not known:
-            raise ListError(
-                f"this model knows no category, so not {shortened(category)} either: "
-                "data.condition names the list's column with the categories, and it was empty"
-            )
-        shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
-        raise ListError(
-            f"no training name has the category {shortened(category)}; there are {shown}"
-        )
+        return category_id(category, self.vocabulary)
 
     def unknown_characters(self, names: Sequence[str]) -> list[str]:
         """The characters of names that no training name has, sorted."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nomosaurus.errors import ListError
+from nomosaurus.errors import ListError, shortened
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.reading import read_rows
 from nomosaurus.names.vocabulary import Vocabulary, characters
@@ -221,6 +221,25 @@ def drop_reason(name: str, max_length: int) -> str | None:
     if len(characters(name)) > max_length:
         return "too_long"
     return None
+
+
+def category_id(category: object, vocabulary: Vocabulary) -> int:
+    """The id of a category.
+
+    Raises:
+        ListError: If no training name has it, naming those that there are.
+    """
+    known = vocabulary.categories
+    normal = normalise(category, lowercase=False) if isinstance(category, str) else ""
+    if normal in known:
+        return known.index(normal)
+    if not known:
+        raise ListError(
+            f"this model knows no category, so not {shortened(category)} either: "
+            "data.condition names the list's column with the categories, and it was empty"
+        )
+    shown = ", ".join(repr(name) for name in known[:20]) + (", …" if len(known) > 20 else "")
+    raise ListError(f"no training name has the category {shortened(category)}; there are {shown}")
 
 
 def name_hash(name: str, key: str) -> int:

@@ -3,7 +3,8 @@
 The alias `champion` is the version that is served, `challenger` the one that was judged last.
 MLflow keeps no history of an alias, so each promotion and each rollback leaves a tag on the
 registered model, and a line in promotions.jsonl for git; docs/decisions/0008-champions.md says
-why both.
+why both. These are several writes, so what is to be done is written first: whoever is killed has
+the next one end it.
 """
 
 import json
@@ -25,13 +26,14 @@ from nomosaurus.files import main_checkout, write_text
 from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import Params
-from nomosaurus.serving.promotion import Challenger, Verdict, Version, decide
+from nomosaurus.serving.promotion import Challenger, Check, Verdict, Version, decide
 from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.store import (
     MODEL_TAG,
     NOTE_TAG,
     failures_in_one_line,
     find_run_of_model,
+    made_by_another,
     one_at_a_time,
     open_store,
     with_commit,
@@ -50,6 +52,7 @@ VERDICT_TAG = "verdict"  # of a version and of its run, in a few words: a column
 STATUS = r"^.* \([\d-]+ [\d:]+ UTC\)\.\n*"  # the line with these words in a description
 LONGEST_DESCRIPTION = 5000  # characters; MLflow's tables take no more
 EVENT = "champion."  # begins the key of an event's tag; the time follows
+UNDER_WAY = "under_way"  # the key of the tag with the event that is not carried out to its end
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class Registry:
                 )
             tags = with_commit(run).data.tags
             if not self._is_registered():
-                self._client.create_registered_model(self.name)
+                with made_by_another():
+                    self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(
                 f"name = '{self.name}' and tag.{MODEL_TAG} = '{sha256}'"
             )
@@ -157,10 +161,7 @@ class Registry:
                 raise RegistryError(
                     f"{self.name} got another champion while this one was judged; run it again"
                 )
-            event = self._move(verdict.challenger, former, "promote", verdict.summary)
-            if str(self._model().aliases.get(CHALLENGER)) == str(event.version):
-                self._client.delete_registered_model_alias(self.name, CHALLENGER)
-            return event
+            return self._move(verdict.challenger, former, "promote", verdict.summary)
 
     def roll_back(self) -> Event:
         """Make the former champion the champion again; what was rolled back does not count."""
@@ -173,6 +174,36 @@ class Registry:
                 raise RegistryError(f"{self.name} has no former champion to go back to")
             why = f"version {reign[-1]} is the champion again, in place of version {now}"
             return self._move(self._version(reign[-1]), now, "rollback", why)
+
+    def resume(self) -> Event | None:
+        """Carry out the change of champion that a killed process had begun; None if none had.
+
+        What someone has made champion by hand since then stays champion.
+        """
+        with failures_in_one_line(), one_at_a_time():
+            content = self._model().tags.get(UNDER_WAY) if self._is_registered() else None
+            if content is None:
+                return None
+            event = Event(**json.loads(content))
+            if self._champion_number() not in (event.former, event.version):
+                self._client.delete_registered_model_tag(self.name, UNDER_WAY)
+                return None
+            self._carry_out(event)
+            return event
+
+    def tell(self, event: Event, log: Path, account: str = "") -> None:
+        """Say in a log and in the UI that the champion has changed, which is then done with.
+
+        `account` is as `show` takes it.
+        """
+        write_log(log, self.events())
+        labels = {event.version: CHAMPION}
+        if event.former is not None:
+            how = "replaced by" if event.action == "promote" else "rolled back to"
+            labels[event.former] = f"{how} version {event.version}"
+        self.show(labels, account)
+        with failures_in_one_line(), one_at_a_time():
+            self._client.delete_registered_model_tag(self.name, UNDER_WAY)
 
     def show(self, labels: Mapping[int, str], account: str = "") -> None:
         """Say in the UI what became of versions, and who is champion and why.
@@ -247,6 +278,13 @@ class Registry:
             "| `nomosaurus promote --rollback` | goes back to the former champion |"
         )
 
+    def verdict_of(self, event: Event) -> Verdict:
+        """The verdict that a promotion followed from, in short."""
+        with failures_in_one_line():
+            former = None if event.former is None else self._version(event.former)
+            check = Check("an earlier verdict", True, event.why.partition(": ")[2])
+            return Verdict(self.name, self._version(event.version), former, None, [check])
+
     def events(self) -> list[Event]:
         """Every change of champion, the oldest first."""
         with failures_in_one_line():
@@ -254,12 +292,19 @@ class Registry:
             return [Event(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(EVENT)]
 
     def _move(self, to: Version, former: int | None, action: str, why: str) -> Event:
-        # The alias first: a rollback then finds its way even if the event is never written.
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(to.number))
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         event = Event(time, action, to.number, former, to.model_sha256, to.commit, why)
-        self._client.set_registered_model_tag(self.name, f"{EVENT}{time[:26]}", event.as_json())
+        self._client.set_registered_model_tag(self.name, UNDER_WAY, event.as_json())
+        self._carry_out(event)
         return event
+
+    def _carry_out(self, event: Event) -> None:
+        """Change the champion; what is done already is done again to no effect."""
+        key, number = f"{EVENT}{event.time[:26]}", str(event.version)
+        self._client.set_registered_model_alias(self.name, CHAMPION, number)
+        self._client.set_registered_model_tag(self.name, key, event.as_json())
+        if str(self._model().aliases.get(CHALLENGER)) == number:
+            self._client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def _is_registered(self) -> bool:
         return bool(self._client.search_registered_models(f"name = '{self.name}'"))
@@ -326,8 +371,11 @@ def promote(
     names = decoded(test.distinct(), model.vocabulary)
     with _one_promotion():
         registry = Registry(params.promote.registered_model)
+        resumed = None if dry_run else _resumed(registry, log)
         challenger = registry.register(model_path, names_sha256(names))
         champion, judged = registry.champion(), challenger.version
+        if resumed and (resumed.action, resumed.version) == ("promote", judged.number):
+            return registry.verdict_of(resumed)
         models = [model]
         comparison = None
         if champion and champion.model_sha256 != judged.model_sha256:
@@ -340,17 +388,12 @@ def promote(
             challenger, champion, comparison, learnt, params.promote, other_test=other_test
         )
         verdict = replace(verdict, dry_run=dry_run)
+        beside = f" beside version {champion.number}" if champion else ""
+        account = f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}"
         if verdict.promoted and not dry_run:
-            registry.crown(verdict)
-            write_log(log, registry.events())
-        if champion is None or champion.number != judged.number:
-            labels = {judged.number: verdict.label}
-            beside = ""
-            if champion:
-                beside = f" beside version {champion.number}"
-                if verdict.promoted and not dry_run:
-                    labels[champion.number] = f"replaced by version {judged.number}"
-            registry.show(labels, f"Judged{beside} at {_now()}.\n\n{verdict.as_markdown()}")
+            registry.tell(registry.crown(verdict), log, account)
+        elif champion is None or champion.number != judged.number:
+            registry.show({judged.number: verdict.label}, account)
     return verdict
 
 
@@ -363,12 +406,22 @@ def roll_back(name: str, log: Path) -> Event:
     """
     with _one_promotion():
         registry = Registry(name)
+        resumed = _resumed(registry, log)
+        if resumed and resumed.action == "rollback":
+            return resumed
         event = registry.roll_back()
+        registry.tell(event, log)
+    return event
+
+
+def _resumed(registry: Registry, log: Path) -> Event | None:
+    """The change of champion that a killed process had begun, carried out to its end."""
+    event = registry.resume()
+    if event:
+        print(f"{event.action} of version {event.version} was cut off; finished", file=sys.stderr)
+        registry.tell(event, log)
+    elif registry.champion():
         write_log(log, registry.events())
-        labels = {event.version: CHAMPION}
-        if event.former is not None:
-            labels[event.former] = f"rolled back to version {event.version}"
-        registry.show(labels)
     return event
 
 
@@ -376,7 +429,8 @@ def write_log(path: Path, events: list[Event]) -> None:
     """Append the events that a log does not have yet, a JSON object a line."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     fresh = [line for line in (event.as_json() for event in events) if line not in set(lines)]
-    write_text(path, "\n".join([*lines, *fresh]) + "\n")
+    if fresh:
+        write_text(path, "\n".join([*lines, *fresh]) + "\n")
 
 
 def _one_promotion() -> FileLock:

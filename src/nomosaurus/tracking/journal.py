@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ class Journal:
 
     def delete(self) -> None:
         """Remove it from the disk, as when all of it was sent, and let it go."""
+        with suppress(OSError):
+            (self.folder / EVENTS).unlink()  # first, since it names the other files
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
 

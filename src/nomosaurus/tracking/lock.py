@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from nomosaurus.errors import PipelineError
 from nomosaurus.files import problem_in
+from nomosaurus.params import UNREADABLE
 from nomosaurus.tracking.lineage import changes, git, head
 from nomosaurus.tracking.programs import run
 
@@ -219,6 +219,6 @@ def read_yaml(text: str) -> dict[str, Any]:
     """A mapping; empty if the text is none."""
     try:
         content = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except UNREADABLE:
         return {}
     return content if isinstance(content, dict) else {}

@@ -57,10 +57,25 @@ def open_store(experiment: str = EXPERIMENT) -> str:
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     with one_at_a_time():
         if mlflow.get_experiment_by_name(experiment) is None:
-            made = mlflow.create_experiment(experiment, artifacts, experiment_tags())
-            if experiment == EXPERIMENT:
-                mlflow.MlflowClient().set_experiment_tag(made, NOTE_TAG, experiment_note(made))
-        return mlflow.set_experiment(experiment).experiment_id
+            with made_by_another():
+                mlflow.create_experiment(experiment, artifacts, experiment_tags())
+        found = mlflow.set_experiment(experiment)
+        number = found.experiment_id
+        if experiment == EXPERIMENT and NOTE_TAG not in found.tags:  # it has the number in it
+            mlflow.MlflowClient().set_experiment_tag(number, NOTE_TAG, experiment_note(number))
+        return number
+
+
+@contextmanager
+def made_by_another() -> Iterator[None]:
+    """To make what did not exist: another machine may make it at the same time."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def is_local() -> bool:
@@ -98,17 +113,17 @@ def find_run_of_model(sha256: str) -> "Run | None":
 
 def with_commit(run: "Run") -> "Run":
     """A run of a checkout with changes, now that these are committed; else the run as it is."""
-    tags = run.data.tags
-    if tags.get("git.dirty") != "true":
+    if run.data.tags.get("git.dirty") != "true":
         return run
-    commit = commit_of_model(tags.get(MODEL_MD5_TAG, ""))
+    commit = commit_of_model(run.data.tags.get(MODEL_MD5_TAG, ""))
     if not commit:
         return run
     import mlflow
+    from mlflow.entities import RunTag
 
     client = mlflow.MlflowClient()
-    for key, value in commit_tags(commit, dirty=False).items():
-        client.set_tag(run.info.run_id, key, value)
+    tags = [RunTag(*item) for item in commit_tags(commit, dirty=False).items()]
+    client.log_batch(run.info.run_id, tags=tags)  # all or none
     return client.get_run(run.info.run_id)
 
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from nomosaurus import __version__
 from nomosaurus.errors import ArtifactError
-from nomosaurus.files import read_checked, read_name_table, read_output, write_text
+from nomosaurus.files import (
+    read_checked,
+    read_name_table,
+    read_output,
+    replace_folder,
+    write_text,
+)
 from nomosaurus.model.file import load_model
 from nomosaurus.params import load_params
 from nomosaurus.report.card import Origin, build_card, build_notes
@@ -91,12 +97,17 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         "MODEL_CARD.md": card.encode(),
         SBOM.name: SBOM.read_bytes(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in published.items():
-        (folder / name).write_bytes(content)
     checksums = (
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in published.items()
     )
-    write_text(folder / "SHA256SUMS", "".join(checksums))
-    write_text(folder / "NOTES.md", build_notes(model_file, prepared, details, names, origin))
+    notes = build_notes(model_file, prepared, details, names, origin)
+    texts = {"SHA256SUMS": "".join(checksums), "NOTES.md": notes}
+
+    def write(beside: Path) -> None:
+        for name, content in published.items():
+            (beside / name).write_bytes(content)
+        for name, text in texts.items():
+            write_text(beside / name, text)
+
+    replace_folder(folder, write)
     return [folder / name for name in (*published, "SHA256SUMS", "NOTES.md")]

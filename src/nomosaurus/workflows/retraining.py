@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError
+from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineError, shortened
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.files import write_json, write_text
-from nomosaurus.params import Params, load_params, parse_params
+from nomosaurus.params import UNREADABLE, Params, load_params, parse_params
 from nomosaurus.serving import registry
 from nomosaurus.serving.promotion import Verdict
 from nomosaurus.tracking import lineage
@@ -84,8 +83,10 @@ def overrides(assignments: str) -> dict[str, Any]:
             raise ParamsError(f"an override must be like model.cell=gru, got {part!r}")
         try:
             found[key] = YAML(typ="safe", pure=True).load(value)
-        except YAMLError:
-            raise ParamsError(f"the override of {key} is not a YAML value, got {value!r}") from None
+        except UNREADABLE:
+            raise ParamsError(
+                f"the override of {key} is not a YAML value, got {shortened(value)}"
+            ) from None
     return found
 
 
