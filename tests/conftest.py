@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slowest"):
             item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many faults and bad inputs tests/faults/ tried, and what came of them."""
+    tried = Counter(
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "fault"
+    )
+    if tried:
+        said = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(tried.items()))
+        terminalreporter.write_line(f"faults and bad inputs: {tried.total():,} tried; {said}")
 
 
 @pytest.fixture(scope="session")

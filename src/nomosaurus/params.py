@@ -47,9 +47,9 @@ MISSING = "is missing; every value has its place in params.yaml"
 
 
 class Section(BaseModel):
-    """A section of params.yaml: no unknown key, no silent conversion, no change."""
+    """A section of params.yaml: no unknown key, no silent conversion, no change, all finite."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -71,7 +71,7 @@ class DataParams(Section):
         """Python must know the encoding, as one of text."""
         try:
             known = self.encoding == "auto" or codecs.lookup(self.encoding)._is_text_encoding
-        except LookupError:
+        except (LookupError, ValueError):
             known = False
         if not known:
             raise ValueError(
@@ -434,6 +434,8 @@ def load_params(path: Path, replaced: Mapping[str, Any] | None = None) -> Params
         raise ParamsError(f"{path}: nested too deep; it has sections of keys alone") from None
     except UNREADABLE as error:
         raise ParamsError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except ValueError as error:  # of what looks like a date, or a number of many digits
+        raise ParamsError(f"{path} holds a value that cannot be read: {error}") from None
     for name, value in (replaced or {}).items():
         section, _, key = name.partition(".")
         if isinstance(content, dict) and isinstance(content.get(section), dict):

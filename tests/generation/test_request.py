@@ -20,7 +20,7 @@ def against(name: str, *, lowercase: bool = True, **request) -> str | None:
         ({"seed": 2**63}, f"seed must be less than or equal to {2**63 - 1}, got {2**63}"),
         ({"temperature": 0}, "temperature must be greater than or equal to 0.01, got 0"),
         ({"temperature": 101}, "temperature must be less than or equal to 100, got 101"),
-        ({"temperature": float("nan")}, "temperature must be less than or equal to 100, got nan"),
+        ({"temperature": float("nan")}, "temperature must be a finite number, got nan"),
         ({"top_k": -1}, "top_k must be greater than or equal to 0, got -1"),
         ({"top_p": 0.0}, "top_p must be greater than or equal to 0.0001, got 0.0"),
         ({"top_p": 1.5}, "top_p must be less than or equal to 1, got 1.5"),

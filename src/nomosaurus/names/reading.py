@@ -108,10 +108,12 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
                     f"set data.{param} to ''"
                 )
         text = decode(path.read_bytes(), str(path), encoding=encoding)
+        _refuse_conflict(text, path)
         lines = text.removesuffix("\n").split("\n") if text else []
         _refuse_odd_lines(lines, path)
         return [Row(line, path.stem if condition else "", 1.0) for line in lines]
     text = decode(path.read_bytes(), str(path), encoding=encoding)
+    _refuse_conflict(text, path)
     separator, text = _separator(text, suffix)
     try:
         with warnings.catch_warnings():
@@ -134,6 +136,21 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         _refuse_ragged(text, path, separator, is_unclosed=problem.startswith("EOF inside string"))
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
     return _rows(table, path, column, condition, weight)
+
+
+def _refuse_conflict(text: str, path: Path) -> None:
+    """Refuse a list in which git left a merge conflict.
+
+    Raises:
+        ListError: Naming the line at which it begins.
+    """
+    found = [re.search(mark, text, re.MULTILINE) for mark in (r"^<{7} ", r"^={7}$", r"^>{7} ")]
+    if found[0] and all(found):
+        line = text.count("\n", 0, found[0].start()) + 1
+        raise ListError(
+            f"{path}, line {line}: a merge conflict begins here; choose a side, remove the lines "
+            "with <<<<<<<, ======= and >>>>>>>, and save it"
+        )
 
 
 def _refuse_odd_lines(lines: Sequence[str], path: Path) -> None:
@@ -263,6 +280,7 @@ def decode(content: bytes, source: str, first_line: int = 1, encoding: str = "ut
     if codecs.lookup(encoding).name != "utf-8":
         try:
             text = content.decode(encoding).removeprefix("\ufeff")
+            text.encode("utf-8")  # some, such as unicode_escape, can give half a character
         except UnicodeError as error:
             raise ListError(f"{source}: not {encoding} ({error}); set data.encoding") from None
         return text.replace("\r\n", "\n").replace("\r", "\n")
