@@ -1,12 +1,14 @@
 """The errors that a person is meant to read: one line, then a non-zero exit."""
 
+import errno
+import os
 import re
 import reprlib
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -114,20 +116,73 @@ def in_one_line(said: Exception | str) -> str:
     return f"{whole}." if whole else f"{line[:MOST_SAID]}…"
 
 
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, and run the same again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "get the right to it, or name another place"),
+    errno.EROFS: "name a place that can be written to",
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE), 'allow more open files, as with "ulimit -n 4096"'
+    ),
+    errno.EFBIG: 'allow larger files, as with "ulimit -f unlimited"',
+    errno.EEXIST: "name another place, or move away what is there",
+    errno.ENOMEM: "free some memory, and run the same again",
+    errno.EISDIR: "name a file, or move the folder away",
+    errno.ENOTDIR: "name a folder, or move the file away",
+    errno.EIO: "see whether the disk is sound",
+}
+"""What to do about an error of the operating system."""
+
+
+def system_error(error: OSError) -> str:
+    """What the operating system refused, at which path, and what to do."""
+    said = error.strerror or str(error) or type(error).__name__
+    paths = " to ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+    if not paths and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        paths = "standard output"  # files that are written are named
+    line = f"{paths}: {said}" if paths else said
+    return f"{line}; {REMEDIES.get(error.errno or 0, 'check the path, and run the same again')}"
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Show our own errors as one line on stderr and exit with 1; for entry points.
+    """Show our own errors, and the system's, as one line on stderr and exit with 1.
 
-    Anything else is a defect and keeps its traceback. Ctrl-C exits with 130, as shells do, and
-    so does a request to end (SIGTERM), which is treated alike.
+    For entry points, and for their imports. Anything else is a defect and keeps its traceback.
+    Ctrl-C exits with 130, as shells do, and so does a request to end (SIGTERM), which is treated
+    alike. Output that nobody reads any more is left to Typer.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+        _flush_output()
     except NomosaurusError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError):
+            _flush_output()
+        print(f"error: {system_error(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped before the end", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _flush_output() -> None:
+    """Write what waits for standard output; if that fails, drop it, or Python tries at its end.
+
+    Raises:
+        OSError: If it fails, as on a full disk.
+    """
+    try:
+        if sys.stdout:  # there is none if it was closed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        with suppress(OSError, ValueError):  # a stream without a file, as in tests
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

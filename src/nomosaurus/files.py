@@ -1,6 +1,7 @@
 """Files: where they lie, and writing that loses nothing: beside first, then renamed."""
 
 import errno
+import functools
 import json
 import os
 import platform
@@ -81,6 +82,7 @@ def _refuse_conflicts(root: Path) -> None:
 
 
 Content = TypeVar("Content")
+Write = Callable[[Path], object]
 
 
 def main_checkout() -> Path:
@@ -91,7 +93,30 @@ def main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def _writes(replace: Callable[[Path, Write], None]) -> Callable[[Path, Write], None]:
+    """What `replace` raises names the path that is to be, not the one beside it.
+
+    A device or a pipe is written to, and not replaced.
+    """
+
+    @functools.wraps(replace)
+    def write_or_replace(path: Path, write: Write) -> None:
+        beside = str(path.with_name(f".{path.name}."))
+        try:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                write(path)
+            else:
+                replace(path, write)
+        except OSError as error:
+            if error.filename is None or str(error.filename).startswith(beside):
+                error.filename, error.filename2 = str(path), None
+            raise
+
+    return write_or_replace
+
+
+@_writes
+def replace_file(path: Path, write: Write) -> None:
     """Have `write` make a file beside `path`, then rename it to `path`.
 
     If `write` fails, or the process is killed, what stood at `path` still stands.
@@ -105,7 +130,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+@_writes
+def replace_folder(path: Path, write: Write) -> None:
     """Have `write` fill a folder beside `path`, then put it in the place of `path`.
 
     A folder cannot be renamed over a full one, so there is an instant between two

@@ -68,6 +68,47 @@ def test_a_last_line_cut_short_is_left_out(tmp_path):
     assert left_over(tmp_path) == [["a"]]
 
 
+START = {
+    **{"event": "start", "time": 1, "experiment": "e", "key": "k", "name": "run"},
+    **{"tags": {}, "inputs": []},
+}
+MALFORMED = {
+    "": "line 1 is no event",
+    "{}": "line 1 is no event",
+    "[]": "line 1 is no event",
+    "null": "line 1 is no event",
+    "nonsense": "line 1 is no event",
+    "[" * 100_000: "line 1 is no event",
+    '{"event": "start"}': "line 1: time",
+    '{"event": "odd", "time": 1}': "line 1 is no event",
+    '{"event": ["start"], "time": 1}': "line 1 is no event",
+    '{"event": "end", "time": 1, "status": "FINISHED"}': "line 1 is no event",
+    json.dumps(START | {"name": 5}): "line 1: name",
+    json.dumps(START | {"name": "\ud800"}): "line 1 is no event",
+    json.dumps(START | {"time": 10**40}): "line 1: time",
+    json.dumps(START | {"inputs": [["a"]]}): "line 1: inputs.0",
+    json.dumps(START | {"tags": []}): "line 1: tags",
+    f"{json.dumps(START)}\nnonsense\n{{}}": "line 2 is no event",
+    f"{json.dumps(START)}\n{json.dumps(START)}": "line 2 is no event",
+    f'{json.dumps(START)}\n{{"event": "end", "time": 1, "status": "odd"}}': "line 2: status",
+    f'{json.dumps(START)}\n{{"event": "metrics", "time": 1, "values": 5}}': "line 2: values",
+    f'{json.dumps(START)}\n{{"event": "file", "time": 1, "path": "x", "folder": ""}}': "missing",
+    f'{json.dumps(START)}\n{{"event": ["end"], "time": 1}}': "line 2 is no event",
+    json.dumps(START): "",
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), MALFORMED.items(), ids=range(len(MALFORMED)))
+def test_what_is_malformed_is_said_with_its_line(tmp_path, text, problem):
+    (tmp_path / "1-a").mkdir()
+    (tmp_path / "1-a" / EVENTS).write_text(f"{text}\n", "utf-8", errors="surrogatepass")
+    (journal,) = Journal.left_over(tmp_path)
+    said = journal.problem_on_disk()
+    assert problem in said
+    assert bool(problem) == bool(said)
+    assert len(said) < 300
+
+
 def test_a_deleted_journal_is_gone(tmp_path):
     journal = Journal.start(tmp_path)
     journal.add("a")

@@ -468,6 +468,23 @@ def model_md5(run) -> str:
     return run.data.tags.get(mlflow_store.MODEL_MD5_TAG, "")
 
 
+def test_a_malformed_journal_is_set_aside_and_keeps_none_back(store, monkeypatch, capsys):
+    for name, content in (("1-a", b"{}\n"), ("1-b", b"\xff\xfe\n[]\n"), ("1-c", b"")):
+        (store / f".runs/{name}").mkdir(parents=True)
+        (store / f".runs/{name}/events.jsonl").write_bytes(content)
+    with tracking.training_run([make_model().recipe], "f1") as run:
+        run.log_metrics({"perplexity": 4.5})
+    said = capsys.readouterr().err
+    assert "1-a/events.malformed is no whole journal of a run (line 1 is no event" in said
+    assert "1-b/events.malformed is no whole journal" in said
+    assert len(recorded_runs()) == 1
+    assert sorted(path.name for path in (store / ".runs").glob("*/*.malformed")) == [
+        "events.malformed",
+        "events.malformed",
+    ]
+    assert list(send_left_over(store / ".runs")) == []
+
+
 def test_a_run_that_mlflow_refuses_keeps_none_back(store, monkeypatch):
     recipe = make_model().recipe
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

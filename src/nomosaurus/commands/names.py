@@ -487,6 +487,8 @@ def _lines(path: Path | None) -> Iterator[str]:
     if path is None:
         yield from read_lines(sys.stdin.buffer, "standard input")
         return
+    if path.is_fifo() and not str(path).startswith(("/dev/", "/proc/")):  # as of <(a command)
+        raise ListError(f"{path} is a pipe; give it as standard input")
     try:
         with path.open("rb") as stream:
             yield from read_lines(stream, str(path))

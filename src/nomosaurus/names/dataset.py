@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -368,12 +369,12 @@ def save_prepared(
         write_json(beside / "data.json", data.model_dump())
         write_json(beside / "start.json", {"tries_base": tries_base})
         write_json(beside / "casing.json", asdict(casing))
-        np.save(beside / "known_hashes.npy", known_hashes)
+        _save_array(beside / "known_hashes.npy", known_hashes)
         for side in SIDES:
             names: EncodedNames = getattr(split, side)
             (beside / side).mkdir()
             for part in PARTS:
-                np.save(beside / side / f"{part}.npy", getattr(names, part))
+                _save_array(beside / side / f"{part}.npy", getattr(names, part))
 
     replace_folder(folder, write)
 
@@ -447,6 +448,13 @@ def load_known_hashes(folder: Path) -> np.ndarray:
     except ValueError as error:
         raise damaged(path, str(error), "prepare") from None
     return hashes
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    """As `np.save`, which cuts a file short in silence where the disk is full."""
+    content = BytesIO()
+    np.save(content, array)
+    path.write_bytes(content.getbuffer())
 
 
 def _load_array(path: Path) -> np.ndarray:

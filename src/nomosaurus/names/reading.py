@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 
 from nomosaurus.errors import ListError, in_one_line, shortened
+from nomosaurus.files import read_bytes
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
 """Names, without their endings, of files that may lie beside lists."""
+LONGEST_LINE = 2**26  # bytes: names that CR alone separates come as one line
 AUTO = "auto"
 """UTF-8, or UTF-16 if the file begins with its mark."""
 BY_FILE = "<file>"
@@ -93,26 +95,28 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ListError(f"{path} is not a known format; a list ends in {', '.join(FORMATS)}")
+    content = read_bytes(path)
     if suffix == ".parquet":
         try:
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(io.BytesIO(content))
         except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
             problem = str(error).splitlines()[0]
             raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
         return _rows(table, path, column, condition, weight)
     if suffix == ".txt":
-        for param, wanted in (("condition", condition), ("weight", weight)):
-            if wanted not in ("", BY_FILE):
+        named = "" if condition == BY_FILE else condition
+        for param, wanted in (("condition", named), ("weight", weight)):
+            if wanted:
                 raise ListError(
                     f"{path} has no columns, and so no column {wanted!r}; save the list as CSV, or "
                     f"set data.{param} to ''"
                 )
-        text = decode(path.read_bytes(), str(path), encoding=encoding)
+        text = decode(content, str(path), encoding=encoding)
         _refuse_conflict(text, path)
         lines = text.removesuffix("\n").split("\n") if text else []
         _refuse_odd_lines(lines, path)
         return [Row(line, path.stem if condition else "", 1.0) for line in lines]
-    text = decode(path.read_bytes(), str(path), encoding=encoding)
+    text = decode(content, str(path), encoding=encoding)
     _refuse_conflict(text, path)
     separator, text = _separator(text, suffix)
     try:
@@ -259,9 +263,11 @@ def read_lines(stream: BinaryIO, source: str) -> Iterator[str]:
     """The lines of UTF-8 text from `source`, one by one, without their ends.
 
     Raises:
-        ListError: At the first byte that is not UTF-8.
+        ListError: At the first byte that is not UTF-8, or at a line without end.
     """
-    for number, content in enumerate(stream, start=1):
+    for number, content in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
+        if len(content) == LONGEST_LINE:
+            raise ListError(f"{source}, line {number}: longer than {LONGEST_LINE:,} bytes")
         # Where lines end in CR alone, one that ends in LF holds several.
         yield from decode(content, source, number).removesuffix("\n").split("\n")
 

@@ -9,16 +9,41 @@ process may send what the journal holds and delete it.
 import json
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter, ValidationError, create_model
+
+from nomosaurus.files import problem_in
 
 EVENTS = "events.jsonl"
+SET_ASIDE = "events.malformed"
 LOCK = "lock"
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Values = dict[str, str]
+LINE = TypeAdapter(dict[str, Any])
+FIELDS: dict[str, dict[str, Any]] = {
+    "start": {
+        **dict.fromkeys(("experiment", "key", "name"), str),
+        "tags": Values,
+        "inputs": list[tuple[str, str, str]],
+    },
+    "params": {"values": Values},
+    "tags": {"values": Values},
+    "metrics": {"values": dict[str, float], "step": Whole},
+    "file": {"path": str, "folder": str},
+    "text": {"text": str, "name": str, "folder": str},
+    "note": {"heading": str, "text": str},
+    "model": {"path": str, "sha256": str, "md5": str},
+    "end": {"status": Literal["FINISHED", "FAILED", "KILLED"]},
+}
+"""What each kind of event holds, beside its time."""
+KINDS = {kind: create_model(kind, time=Whole, **fields) for kind, fields in FIELDS.items()}
 
 
 class Journal:
@@ -59,6 +84,9 @@ class Journal:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue  # its process lives
+            except OSError as error:
+                print(f"warning: {path.parent} is passed over: {error}", file=sys.stderr)
+                continue
             try:
                 if path.is_file():  # else another process has sent it meanwhile
                     yield cls(path.parent, _whole_lines(path), lock)
@@ -92,6 +120,27 @@ class Journal:
                 self.problem = error
         return str(source.resolve())
 
+    def problem_on_disk(self) -> str:
+        """Why it cannot be sent, as when somebody edited it; empty if it can."""
+        for number, event in enumerate(self.events, start=1):
+            kind = event.get("event")
+            is_first = kind == "start"
+            if is_first != (number == 1) or not isinstance(kind, str) or kind not in KINDS:
+                return f"line {number} is no event that may stand there"
+            try:
+                KINDS[kind].model_validate(event)
+            except ValidationError as error:
+                return f"line {number}: {problem_in(error)}"
+            if "path" in event and not self.file(event).is_file():
+                return f"line {number}: {event['path']} is missing"
+        return ""
+
+    def set_aside(self) -> Path:
+        """Leave it on the disk, but no longer to be sent; returns where its events are."""
+        kept = self.folder / SET_ASIDE
+        (self.folder / EVENTS).replace(kept)
+        return kept
+
     def file(self, event: dict[str, Any]) -> Path:
         """Where the file lies that an event names."""
         return self.folder / event["path"]
@@ -109,11 +158,12 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """All events but a last one that a power cut left unfinished."""
+    """All events but a last one that a power cut left unfinished; empty ones for what is none."""
     events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    *lines, unfinished = path.read_bytes().split(b"\n")
+    for line in [*lines, unfinished]:
         try:
-            events.append(json.loads(line))
-        except ValueError:
-            break
-    return events
+            events.append(LINE.validate_json(line))
+        except ValidationError:
+            events.append({})
+    return events if events[-1] else events[:-1]

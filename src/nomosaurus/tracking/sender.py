@@ -30,11 +30,15 @@ def send_left_over(root: Path) -> Iterator[str]:
     """Send what journals of ended processes hold, the oldest first.
 
     A run whose process ended without a word was killed. A journal that MLflow refuses stays
-    where it is, and does not keep back those after it. Yields a line for each run.
+    where it is, one that is malformed is set aside, and neither keeps back those after it. Yields a
+    line for each run.
     """
     for journal in Journal.left_over(root):
         if not journal.events:
             journal.delete()
+            continue
+        if problem := journal.problem_on_disk():
+            yield f"{journal.set_aside()} is no whole journal of a run ({problem}); it is not sent"
             continue
         last = journal.events[-1]
         if last["event"] != "end":
