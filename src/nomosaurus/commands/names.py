@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from nomosaurus.commands import shown
-from nomosaurus.errors import ListError, one_line_errors
+from nomosaurus.errors import ListError, one_line_errors, standard_error
 from nomosaurus.params import SampleSettings
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def score(
     first = next(waiting, None)
     if first is None:
         raise ListError("there is no name to score; give at least one that is not blank")
-    with Console(stderr=True).status("drawing 10,000 names to compare with"):
+    with Console(file=standard_error()).status("drawing 10,000 names to compare with"):
         ranks = Ranks.draw(trained, given)
     widths: list[int] = []
     done = 0
