@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -11,6 +12,9 @@ from typing import Any
 import pandas as pd
 
 from nomosaurus.errors import ArtifactError
+
+FORMULA = re.compile(r"'*[=+@\t\r\n\uff0b\uff0d\uff1d\uff20-]")
+"""How text begins that a spreadsheet runs, with quotes that `guarded` may have put before it."""
 
 
 def main_checkout() -> Path:
@@ -69,9 +73,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def guarded(cell: Any) -> Any:
+    """A CSV's cell with a ' before text that a spreadsheet would run as a formula.
+
+    One that begins so with quotes before it gets another, so `unguarded` gives back any text.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The text of a cell that `guarded` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV with a header, without the index."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a CSV with a header, without the index; its text is `guarded`."""
+    cells = table.map(guarded).astype(table.dtypes)
+    write_text(path, cells.to_csv(index=False, lineterminator="\n"))
 
 
 def read_output(path: Path, made_by: str) -> bytes:
@@ -111,16 +129,19 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def read_name_table(path: Path, made_by: str) -> pd.DataFrame:
-    """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
+    """Read a CSV of names that the stage `made_by` wrote, and every name as it was.
+
+    A name such as NA or 007 stays text.
 
     Raises:
         ArtifactError: If it is missing or not CSV; the message says what to run.
     """
     content = BytesIO(read_output(path, made_by))
     try:
-        return pd.read_csv(content, keep_default_na=False, dtype={"name": str, "nearest": str})
+        table = pd.read_csv(content, keep_default_na=False, dtype={"name": str, "nearest": str})
     except ValueError as error:
         raise _damaged(path, "CSV", error, made_by) from None
+    return table.map(lambda cell: unguarded(cell) if isinstance(cell, str) else cell)
 
 
 def _damaged(path: Path, kind: str, error: ValueError, made_by: str) -> ArtifactError:

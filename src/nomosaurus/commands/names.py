@@ -94,6 +94,13 @@ def generate(
             "its distance in edits.",
         ),
     ] = False,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            help="In CSV, put a ' before text that a spreadsheet would run: what begins with "
+            "=, +, -, @, a tab or a line's end."
+        ),
+    ] = True,
     by_bits: Annotated[
         bool,
         typer.Option(
@@ -119,6 +126,7 @@ def generate(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
+    from nomosaurus.files import guarded
     from nomosaurus.generation.generator import NameGenerator
     from nomosaurus.generation.request import Request, Tally
 
@@ -126,7 +134,8 @@ def generate(
     request = Request(**settings | {"avoid": tuple(_lines(avoid)) if avoid else ()})
     generator = NameGenerator(_load(model))
     tally = Tally()
-    write = _writer("json" if as_json else "csv" if as_csv else "text", generator)
+    kind = "json" if as_json else "csv" if as_csv else "text"
+    write = _writer(kind, generator, guarded if guard else lambda cell: cell)
     drawn: list[ScoredName] = []
     try:
         with shown.names_progress(count) as progress:
@@ -442,8 +451,13 @@ def _load(path: Path) -> "TrainedModel":
     return model
 
 
-def _writer(kind: str, generator: "NameGenerator") -> Callable[["ScoredName"], None]:
-    """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
+def _writer(
+    kind: str, generator: "NameGenerator", cell: Callable[[Any], Any]
+) -> Callable[["ScoredName"], None]:
+    """What prints a name as text, as a JSON object or as a row of CSV, after its header.
+
+    `cell` writes a value in CSV.
+    """
     if kind == "json":
         return lambda name: print(_json_line(name))
     if kind == "text":
@@ -454,7 +468,7 @@ def _writer(kind: str, generator: "NameGenerator") -> Callable[["ScoredName"], N
     table.writerow([*(field.name for field in fields(ScoredName)), "nearest", "distance"])
 
     def write(name: ScoredName) -> None:
-        table.writerow([*astuple(name), *astuple(generator.nearest(name.name))])
+        table.writerow(map(cell, [*astuple(name), *astuple(generator.nearest(name.name))]))
 
     return write
 

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 import pandas as pd
 
 from nomosaurus.errors import ListError
+from nomosaurus.files import unguarded
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
@@ -119,7 +120,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         _refuse_long_rows(text, path, separator)
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
-    return _rows(table, path, column, condition)
+    return _rows(table.map(unguarded), path, column, condition)
 
 
 def _refuse_odd_lines(lines: Sequence[str], path: Path) -> None:
