@@ -3,19 +3,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import REPOSITORY, as_project
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from nomosaurus import files
 from nomosaurus.errors import ArtifactError, PipelineError
 from nomosaurus.files import (
+    guarded,
     in_project,
     project_root,
     read_checked,
     read_name_table,
     replace_folder,
+    unguarded,
     write_json,
+    write_table,
     write_text,
 )
 
@@ -135,6 +141,31 @@ def test_a_table_of_names_keeps_them_as_text(tmp_path):
     assert table["name"].tolist() == ["NA", "12"]
     assert table["nearest"].tolist() == ["007", "null"]
     assert table["bits_per_char"].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "'="])
+def test_a_spreadsheet_runs_no_cell(start):
+    assert guarded(f"{start}1+1") == f"'{start}1+1"
+
+
+@pytest.mark.parametrize("cell", ["ana", "'t hof", "a=b", "", "'", -1.5, None])
+def test_other_cells_stay_as_they_are(cell):
+    assert guarded(cell) is cell
+
+
+@given(st.text(alphabet="'=-+@\t\ra\"", max_size=6) | st.text())
+def test_any_guarded_text_comes_back(text):
+    assert unguarded(guarded(text)) == text
+
+
+def test_a_table_of_names_comes_back_from_a_csv_that_no_spreadsheet_runs(tmp_path):
+    names = ["=1+1", "'=x", "-a", "@b", "+c", "'t hof", "NA", "007", 'd"', "ana"]
+    table = pd.DataFrame({"name": names, "log_prob": -1.5, "new": True, "nearest": names})
+    write_table(tmp_path / "names.csv", table)
+    lines = (tmp_path / "names.csv").read_text("utf-8").splitlines()
+    assert lines[1:3] == ["'=1+1,-1.5,True,'=1+1", "''=x,-1.5,True,''=x"]
+    assert lines[6:8] == ["'t hof,-1.5,True,'t hof", "NA,-1.5,True,NA"]
+    pd.testing.assert_frame_equal(read_name_table(tmp_path / "names.csv", "sample"), table)
 
 
 def test_a_missing_or_empty_table_names_the_stage(tmp_path):

@@ -29,7 +29,7 @@ def test_params_has_the_settings_in_their_order_after_the_count():
 
 def test_generate_has_an_option_for_each_setting():
     options = {option.name: option for option in get_command(app).commands["generate"].params}
-    for name in ("count", "as_json", "as_csv", "by_bits", "model"):
+    for name in ("count", "as_json", "as_csv", "guard", "by_bits", "model"):
         options.pop(name)
     assert list(options) == [*SETTINGS]
     for name, field in SETTINGS.items():

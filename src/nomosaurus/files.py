@@ -84,6 +84,9 @@ def _refuse_conflicts(root: Path) -> None:
 Content = TypeVar("Content")
 Write = Callable[[Path], object]
 
+FORMULA = re.compile(r"'*[=+@\t\r\n\uff0b\uff0d\uff1d\uff20-]")
+"""How text begins that a spreadsheet runs, with quotes that `guarded` may have put before it."""
+
 
 def main_checkout() -> Path:
     """The checkout itself, also from DVC's temporary work trees; else the current folder.
@@ -208,9 +211,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def guarded(cell: Any) -> Any:
+    """A CSV's cell with a ' before text that a spreadsheet would run as a formula.
+
+    One that begins so with quotes before it gets another, so `unguarded` gives back any text.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The text of a cell that `guarded` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
 def write_table(path: Path, table: "pd.DataFrame") -> None:
-    """Write a CSV with a header, without the index."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a CSV with a header, without the index; its text is `guarded`."""
+    cells = table.map(guarded).astype(table.dtypes)
+    write_text(path, cells.to_csv(index=False, lineterminator="\n"))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -274,7 +291,9 @@ def read_checked(path: Path, kind: TypeAdapter[Content], made_by: str) -> Conten
 
 
 def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)) -> "pd.DataFrame":
-    """Read a CSV of names that the stage `made_by` wrote; a name such as NA or 007 stays text.
+    """Read a CSV of names that the stage `made_by` wrote, and every name as it was.
+
+    A name such as NA or 007 stays text.
 
     Raises:
         ArtifactError: If it is missing, not CSV, or lacks one of the columns or a number; the
@@ -290,7 +309,7 @@ def read_name_table(path: Path, made_by: str, columns: Sequence[str] = ("name",)
     for column in table.columns.difference(texts):
         if not pd.api.types.is_numeric_dtype(table[column]) or table[column].isna().any():
             raise damaged(path, f"the column {column!r} is not all numbers", made_by)
-    return table
+    return table.map(lambda cell: unguarded(cell) if isinstance(cell, str) else cell)
 
 
 def read_table(

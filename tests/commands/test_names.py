@@ -67,6 +67,18 @@ def test_csv_has_a_header_and_the_same_values(run):
         assert row == {key: str(value) for key, value in name.items()}
 
 
+def test_csv_guards_spreadsheets_against_names_unless_told_otherwise(run, tmp_path):
+    names = ["-ana", "=ben", "+col", "@dan"]
+    save_model(tmp_path / "models" / "model.safetensors", make_model(names))
+
+    def drawn(*arguments: str) -> list[str]:
+        _, table, _ = run("generate", "-n", 20, "--csv", "--prefix", "-", *arguments)
+        return [row["name"] for row in csv.DictReader(io.StringIO(table))]
+
+    assert all(name.startswith("'-") for name in drawn())
+    assert drawn("--no-guard") == [name[1:] for name in drawn()]
+
+
 def test_sorted_names_are_the_same_names_the_most_natural_first(run):
     _, plain, _ = run("generate", "-n", 30, "--json")
     _, ordered, _ = run("generate", "-n", 30, "--json", "--sort")

@@ -69,6 +69,21 @@ def test_every_format_gives_the_same_rows(tmp_path, suffix):
     assert names_in(path) == names
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "txt", "parquet"])
+def test_a_guard_against_spreadsheets_is_no_part_of_a_name(tmp_path, suffix):
+    names = ["'-ana", "''=bea", "'t hof", "'", "-eli"]
+    path = tmp_path / f"list.{suffix}"
+    table = pd.DataFrame({"name": names, "other": 1})
+    if suffix == "parquet":
+        table.to_parquet(path)
+    elif suffix == "txt":
+        path.write_text("\n".join(names), "utf-8")
+    else:
+        table.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+        names = ["-ana", "'=bea", *names[2:]]
+    assert names_in(path) == names
+
+
 def test_txt_keeps_its_first_line_and_ignores_marks_and_line_ends(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes("\ufeffAna\r\nBea\r\nCleo".encode())
@@ -305,7 +320,9 @@ def test_another_encoding_is_one_line(tmp_path):
 
 def test_invisible_marks_are_taken_out_and_counted(tmp_path):
     (tmp_path / "list.txt").write_text(
-        "\n".join(["an\u200ba", "ana", "be\u00ada", "न\u200dन", *map(str, range(100, 200))]),
+        "\n".join(
+            ["an\u200ba", "ana", "\u202ebe\u00ada\u2069", "न\u200dन", *map(str, range(100, 200))]
+        ),
         "utf-8",
     )
     corpus = build_corpus(params_with(data={"path": str(tmp_path / "list.txt")}).data)

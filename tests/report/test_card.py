@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from nomosaurus.commands.app import app
+from nomosaurus.errors import UNSAFE, printable
 from nomosaurus.model.file import save_model
 from nomosaurus.report.card import LICENCE, Origin, build_card, build_notes, code
 
@@ -65,9 +66,15 @@ def section(text: str, heading: str) -> str:
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1).filter(str.strip))
 def test_any_text_is_a_code_span_as_it_is(text):
+    text = printable(text)
     read = MarkdownIt("commonmark").parseInline(f"- {code(text)}.")[0].children
     assert [part.content for part in read if part.type == "code_inline"] == [text]
     assert [part.type for part in read] == ["text", "code_inline", "text"]
+
+
+@pytest.mark.parametrize("write", [card, notes])
+def test_no_name_commands_a_terminal_or_turns_text_around(write):
+    assert not re.search(f"[{UNSAFE}]", write(["a\x1b[2J", "\u202eb", "\x9bc", "\u2067d"]))
 
 
 @pytest.mark.parametrize("write", [card, notes])

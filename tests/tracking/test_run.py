@@ -165,7 +165,7 @@ def test_params_that_moved_without_a_new_model_are_shown_as_tags(trained, store)
 
 
 def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(trained, store):
-    names = [f"name{i}" for i in range(12)]
+    names = ["[a](http://b)", "a`b", *(f"name{i}" for i in range(10))]
     figures = {"perplexity": 4.5, "perplexity_low": 4.0, "perplexity_high": 5.0}
     write_outputs(figures, names)
     for _ in range(2):
@@ -179,7 +179,7 @@ def test_the_names_are_a_table_and_the_first_ten_stand_in_the_description(traine
         {"path": "samples/names.json", "type": "table"}
     ]
     note = run.data.tags["mlflow.note.content"]
-    assert " · ".join(names[:10]) in note
+    assert " · ".join(["`[a](http://b)`", "``a`b``", *(f"`name{i}`" for i in range(8))]) in note
     assert "name10" not in note
     assert "| Perplexity | 4.500 | 4.000 to 5.000 |" in note
     assert note.count("## ") == 2
@@ -215,7 +215,10 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
     towns = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"path": "data/towns.txt"})}
     )
-    for list_recipe, fingerprint in ((recipe, "f1f1f1"), (towns, "f2f2f2")):
+    odd = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"path": "[a](b) <\x1b`c.csv"})}
+    )
+    for list_recipe, fingerprint in ((recipe, "f1f1f1"), (towns, "f2f2f2"), (odd, "f0f0f0")):
         with tracking.training_run([list_recipe], fingerprint):
             pass
     with tracking.crossvalidation_run([recipe], CrossvalidateParams(folds=5), "f3f3f3"):
@@ -226,6 +229,7 @@ def test_a_run_is_named_after_what_differs(store, monkeypatch):
     assert {run.name for run in recorded_runs()} == {
         "gru-8-2nets-dinosaurs-f1f1",
         "gru-8-2nets-towns-f2f2",
+        "gru-8-2nets-_a_b_c-f0f0",
         "5-fold-gru-8-2nets-dinosaurs-f3f3",
         "gru-8-2nets-dinosaurs-bold-idea",
     }

@@ -1,11 +1,26 @@
 """The `nomosaurus` command, put together. Heavy imports wait until a command needs them."""
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from nomosaurus.commands import names, runs
 from nomosaurus.commands.ci import ci
+from nomosaurus.errors import shown_safely
+
+
+class Commands(TyperGroup):
+    """The commands, with what typer says of wrong options shown safely too."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the one that is asked for."""
+        with shown_safely():
+            return super().main(*args, **kwargs)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -17,7 +17,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from nomosaurus.commands import shown
-from nomosaurus.errors import ListError, ModelFileError, PipelineError, one_line_errors
+from nomosaurus.errors import (
+    ListError,
+    ModelFileError,
+    PipelineError,
+    one_line_errors,
+    standard_error,
+)
 from nomosaurus.files import project_root
 from nomosaurus.params import SampleSettings
 
@@ -105,6 +111,13 @@ def generate(
             "its distance in edits.",
         ),
     ] = False,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            help="In CSV, put a ' before text that a spreadsheet would run: what begins with "
+            "=, +, -, @, a tab or a line's end."
+        ),
+    ] = True,
     by_bits: Annotated[
         bool,
         typer.Option(
@@ -130,6 +143,7 @@ def generate(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
+    from nomosaurus.files import guarded
     from nomosaurus.generation.generator import NameGenerator
     from nomosaurus.generation.request import Request, Tally
 
@@ -137,7 +151,8 @@ def generate(
     request = Request(**settings | {"avoid": tuple(_lines(avoid)) if avoid else ()})
     generator = NameGenerator(_load(model))
     tally = Tally()
-    write = _writer("json" if as_json else "csv" if as_csv else "text", generator)
+    kind = "json" if as_json else "csv" if as_csv else "text"
+    write = _writer(kind, generator, guarded if guard else lambda cell: cell)
     drawn: list[ScoredName] = []
     try:
         with shown.names_progress(count) as progress:
@@ -209,7 +224,7 @@ def score(
     first = next(waiting, None)
     if first is None:
         raise ListError("there is no name to score; give at least one that is not blank")
-    with Console(stderr=True).status("drawing 10,000 names to compare with"):
+    with Console(file=standard_error()).status("drawing 10,000 names to compare with"):
         ranks = Ranks.draw(trained, given)
     widths: list[int] = []
     done = 0
@@ -459,8 +474,13 @@ def _load(path: Path | None) -> "TrainedModel":
     return model
 
 
-def _writer(kind: str, generator: "NameGenerator") -> Callable[["ScoredName"], None]:
-    """What prints a name as text, as a JSON object or as a row of CSV, after its header."""
+def _writer(
+    kind: str, generator: "NameGenerator", cell: Callable[[Any], Any]
+) -> Callable[["ScoredName"], None]:
+    """What prints a name as text, as a JSON object or as a row of CSV, after its header.
+
+    `cell` writes a value in CSV.
+    """
     if kind == "json":
         return lambda name: print(_json_line(name))
     if kind == "text":
@@ -471,7 +491,7 @@ def _writer(kind: str, generator: "NameGenerator") -> Callable[["ScoredName"], N
     table.writerow([*(field.name for field in fields(ScoredName)), "nearest", "distance"])
 
     def write(name: ScoredName) -> None:
-        table.writerow([*astuple(name), *astuple(generator.nearest(name.name))])
+        table.writerow(map(cell, [*astuple(name), *astuple(generator.nearest(name.name))]))
 
     return write
 

@@ -17,10 +17,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from nomosaurus.errors import printable, standard_error
+
 
 def console() -> Console:
-    """Standard output, for names as they are; without a terminal no line is folded."""
-    console = Console(markup=False, emoji=False, highlight=False)
+    """Standard output, for names as they are; without a terminal no line is folded.
+
+    It has no colours: what looks like one came from a stranger.
+    """
+    console = Console(markup=False, emoji=False, highlight=False, color_system=None)
     if not console.is_terminal:
         console.width = 200
     return console
@@ -51,8 +56,9 @@ def isolated(text: str, console: Console) -> str:
     """Text whose letters run from right to left, kept apart from the line around it.
 
     A terminal would else turn the numbers beside it around too. Unicode Standard Annex 9:
-    first strong isolate and pop directional isolate. In files and pipes text stays as it is.
+    first strong isolate and pop directional isolate. Files and pipes get text without them.
     """
+    text = printable(text)
     if console.is_terminal and any(bidirectional(c) in ("R", "AL") for c in text):
         return f"\u2068{text}\u2069"
     return text
@@ -84,13 +90,16 @@ def names_progress(
     Yields:
         What to call with the names done so far, as often as one likes.
     """
-    console = Console(stderr=True)
+    console = Console(file=standard_error())
     bars = None
     if console.is_terminal and not sys.stdout.isatty():
         parts: list[ProgressColumn] = [TextColumn("{task.fields[said]}"), TimeElapsedColumn()]
         if total:
             parts = [BarColumn(bar_width=20), *parts, TextColumn("<"), TimeRemainingColumn()]
-        bars = Progress(*parts, console=console, transient=True)
+        # Not redirected: names that go to a file or a pipe would come to the terminal instead.
+        bars = Progress(
+            *parts, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
         bar = bars.add_task("names", total=total, said="")
     started = last = time.monotonic()
 

@@ -17,7 +17,8 @@ from nomosaurus.names.vocabulary import Vocabulary, characters
 from nomosaurus.params import DataParams
 
 SPLITS = ("train", "validation", "test")
-INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200e\u200f\u00ad\u2060"))
+MARKS = "\ufeff\u200b\u200e\u200f\u00ad\u2060\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+INVISIBLE = dict.fromkeys(map(ord, MARKS))
 """Marks that nobody sees: byte-order mark, zero-width space, directions, soft hyphen, word joiner.
 Joiners that scripts need stay: U+200C and U+200D."""
 DROP_REASONS = ("empty", "too_long", "control_character", "zero_weight")

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from nomosaurus.errors import ListError, in_one_line, shortened
-from nomosaurus.files import read_bytes
+from nomosaurus.files import read_bytes, unguarded
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet")
 NO_LISTS = ("readme", "license", "licence", "notice")
@@ -139,7 +139,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         problem = in_one_line(error)
         _refuse_ragged(text, path, separator, is_unclosed=problem.startswith("EOF inside string"))
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
-    return _rows(table, path, column, condition, weight)
+    return _rows(table.map(unguarded), path, column, condition, weight)
 
 
 def _refuse_conflict(text: str, path: Path) -> None:

@@ -6,7 +6,6 @@ There is no date and no path of a machine in them, so the same inputs give the s
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from nomosaurus.evaluation.figures import CATALOGUE
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import EvaluateParams, SampleParams
 from nomosaurus.report.page import dropped, estimates, figure_groups, verdict
-from nomosaurus.report.templates import render
+from nomosaurus.report.templates import code, render
 
 LICENCE = "MIT"
 NAMES_SHOWN = 10
@@ -49,17 +48,6 @@ class Origin:
     def url(self) -> str:
         """Of the repository."""
         return f"https://github.com/{self.repository}"
-
-
-def code(text: str) -> str:
-    """Any text as a code span: as it is, without mark-up, links or mentions.
-
-    The fence is longer than any run of backticks in the text, as CommonMark wants it.
-    """
-    text = re.sub(r"[\r\n]+", " ", text)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    edge = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
-    return f"{fence}{edge}{text}{edge}{fence}"
 
 
 def build_card(

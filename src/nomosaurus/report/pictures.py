@@ -21,7 +21,7 @@ from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from nomosaurus.errors import NomosaurusError
+from nomosaurus.errors import NomosaurusError, printable
 from nomosaurus.evaluation.explain import Explanation
 from nomosaurus.files import replace_file
 
@@ -70,7 +70,10 @@ def save_picture(figure: Figure, path: Path) -> None:
         # Letters that the drawing font lacks: an SVG's viewer has them, a PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(drawn, format=kind, dpi=150, metadata=undated[kind])
-    replace_file(path, lambda beside: beside.write_bytes(drawn.getvalue()))
+    content = drawn.getvalue()
+    if kind == "svg":
+        content = printable(content.decode()).encode()  # a control character is no XML
+    replace_file(path, lambda beside: beside.write_bytes(content))
 
 
 def draw_pictures(explanations: Sequence[Explanation]) -> dict[str, Figure]:

@@ -26,6 +26,7 @@ from nomosaurus.files import main_checkout, write_text
 from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import Params
+from nomosaurus.report.templates import code
 from nomosaurus.serving.promotion import Challenger, Check, Verdict, Version, decide
 from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.store import (
@@ -259,9 +260,9 @@ class Registry:
         run = find_run_of_model(champion.model_sha256)
         if run:
             address = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-            said.append(f"run [{run.info.run_name}]({address})")
+            said.append(f"run [{code(run.info.run_name)}]({address})")
             said += [
-                f"from `{used.dataset.name}` (MD5 {used.dataset.digest[:8]})"
+                f"from {code(used.dataset.name)} (MD5 {used.dataset.digest[:8]})"
                 for used in (run.inputs.dataset_inputs if run.inputs else [])
                 if any(tag.value == "list" for tag in used.tags)
             ]

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from nomosaurus.model.file import load_model
 from nomosaurus.model.trained import Epoch
 from nomosaurus.params import CrossvalidateParams, Recipe
 from nomosaurus.report.metrics import FIGURES
+from nomosaurus.report.templates import code
 from nomosaurus.tracking.journal import Journal
 from nomosaurus.tracking.lineage import Origin, file_md5, file_sha256
 from nomosaurus.tracking.lock import MODEL_FILE, flat, hashes, locked_stages
@@ -164,9 +166,8 @@ class ModelRun(Watcher):
         self._log_text(numbered.to_json(orient="split", index=False), name, folder)
         shown = [{"path": f"{folder}/{name}", "type": "table"}]
         self._journal.add("tags", values={TABLE_TAG: json.dumps(shown)})
-        self._journal.add(
-            "note", heading="Names", text=" · ".join(table["name"].head(NAMES_IN_NOTE))
-        )
+        names = map(code, table["name"].head(NAMES_IN_NOTE))
+        self._journal.add("note", heading="Names", text=" · ".join(names))
 
     def log_model(self, path: Path) -> None:
         """The model, loadable and servable without pickle, and the tags that find its run.
@@ -350,7 +351,8 @@ def _name(recipe: Recipe, tail: str) -> str:
     parts = [model.cell, str(model.hidden_size)]
     parts += [f"{model.num_layers}layers"] if model.num_layers > 1 else []
     parts += [f"{model.members}nets"] if model.members > 1 else []
-    return "-".join([*parts, Path(recipe.data.path).stem[:24], tail])
+    name = "-".join([*parts, Path(recipe.data.path).stem[:24], tail])
+    return re.sub(r"[^\w.-]+", "_", name)  # nothing that Markdown or a terminal acts on
 
 
 def _user() -> str:

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from nomosaurus.errors import shown_safely, standard_error
 from nomosaurus.model.trained import Epoch
 from nomosaurus.params import Recipe
 from nomosaurus.training.loop import Watcher
@@ -92,12 +93,12 @@ class TrainingProgress(Watcher):
 @contextmanager
 def training_progress(labels: Sequence[str], max_epochs: int) -> Iterator[TrainingProgress]:
     """Show each network's epochs, its losses, and the time left if it does not stop early."""
-    console = Console(stderr=True)
+    console = Console(file=standard_error())
     if not console.is_terminal:
         plain = Console(stderr=True, width=200)
         yield TrainingProgress(plain, None, labels, max_epochs)
         return
-    with Progress(
+    bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("epoch {task.completed:.0f} of at most {task.total}"),
@@ -106,5 +107,7 @@ def training_progress(labels: Sequence[str], max_epochs: int) -> Iterator[Traini
         TimeRemainingColumn(),
         TextColumn("{task.fields[losses]}"),
         console=console,
-    ) as bars:
+        redirect_stdout=False,
+    )
+    with bars, shown_safely():  # lines that others write go above the bars
         yield TrainingProgress(console, bars, labels, max_epochs)

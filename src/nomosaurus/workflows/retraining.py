@@ -18,6 +18,7 @@ from nomosaurus.errors import ListError, NomosaurusError, ParamsError, PipelineE
 from nomosaurus.evaluation.bootstrap import Bootstrap
 from nomosaurus.files import write_json, write_text
 from nomosaurus.params import UNREADABLE, Params, load_params, parse_params
+from nomosaurus.report.templates import code
 from nomosaurus.serving import registry
 from nomosaurus.serving.promotion import Verdict
 from nomosaurus.tracking import lineage
@@ -226,7 +227,7 @@ def _forget_before() -> None:
 def _told(verdict: Verdict, note: str, change: Change) -> Retraining:
     parts = [verdict.as_markdown()]
     if note:
-        parts.append(f"The model before could not take part: {note}.\n")
+        parts.append(f"The model before could not take part: {code(note)}.\n")
     parts.append(f"### Before and after\n\n{change.as_markdown()}")
     if not verdict.promoted:
         parts.append(HOW_TO_TAKE_IT)
