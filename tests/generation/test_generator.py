@@ -243,6 +243,6 @@ def test_a_category_that_is_not_known_is_refused_with_those_that_are(conditional
 
 @pytest.mark.parametrize("count", [0, -1, 10**40, 2.5, "5", None, True])
 def test_a_count_is_a_whole_number_with_bounds(model, count):
-    with pytest.raises(SamplingError, match="^count must be") as caught:
+    with pytest.raises(SamplingError, match=r"^count must be") as caught:
         NameGenerator(model).generate(count)
     assert len(str(caught.value)) < 200
