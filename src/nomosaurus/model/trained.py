@@ -201,10 +201,10 @@ class TrainedModel:
         if not isinstance(name, str):
             raise ListError(f"a name must be text, and number {number} is {shortened(name)}")
         check_encoding(name)
-        length, normal = len(name), ""
-        if length <= MOST_CODE_POINTS:
-            normal = self.normalise(name)
-            length = len(characters(normal))
+        if len(name) > MOST_CODE_POINTS:
+            raise ListError(f"{LENGTHS}, and number {number} has {len(name):,} code points")
+        normal = self.normalise(name)
+        length = len(characters(normal))
         if length > LONGEST_NAME:
             raise ListError(f"{LENGTHS}, and number {number} has {length:,}")
         return normal
