@@ -5,15 +5,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-import typer
-
-from nomosaurus import __version__
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import read_checked, read_name_table, read_pictures, write_text
-from nomosaurus.model.file import load_model
-from nomosaurus.params import load_params
-from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
-from nomosaurus.report.page import build_report
+
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus import __version__
+    from nomosaurus.files import read_checked, read_name_table, read_pictures, write_text
+    from nomosaurus.model.file import load_model
+    from nomosaurus.params import load_params
+    from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
+    from nomosaurus.report.page import build_report
 
 
 @one_line_errors()

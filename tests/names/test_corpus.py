@@ -358,3 +358,19 @@ def test_the_default_list_is_sorted_and_each_genus_stands_once():
         "Marginocephalia",
         "other",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("twice.csv", "name,clade,name\nana,x,bela\n"),
+        ("twice.csv", '"name"; name\nana;bela\n'),
+        ("twice.tsv", "name\tname\nana\tbela\n"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ListError, match="has the column 'name' twice"):
+        read_rows(tmp_path / name, "name")
+    (tmp_path / name).write_text(text.replace("name", "a", 1).replace("name", "b", 1))
+    assert read_rows(tmp_path / name, "a")

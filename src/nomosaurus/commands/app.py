@@ -1,9 +1,12 @@
 """The `nomosaurus` command, put together. Heavy imports wait until a command needs them."""
 
-import typer
+from nomosaurus.errors import one_line_errors
 
-from nomosaurus.commands import names, runs
-from nomosaurus.commands.ci import ci
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus.commands import names, runs
+    from nomosaurus.commands.ci import ci
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import pandas as pd
 
@@ -89,6 +89,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
             problem = str(error).splitlines()[0]
             raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
+        _refuse_twice(path, list(table.columns), column, condition)
         return _rows(table, path, column, condition)
     if suffix == ".txt":
         if condition:
@@ -102,6 +103,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         return [Row(line, "") for line in lines]
     text = decode(content, str(path), encoding=encoding)
     separator, text = _separator(text, suffix)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if suffix == ".tsv" else csv.QUOTE_MINIMAL
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
@@ -114,7 +116,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
                 keep_default_na=False,  # "NA", "None" and "Null" are names
                 skip_blank_lines=False,
                 skipinitialspace=True,
-                quoting=csv.QUOTE_NONE if suffix == ".tsv" else csv.QUOTE_MINIMAL,
+                quoting=quoting,
             )
     except pd.errors.EmptyDataError:
         raise ListError(f"{path} is empty; the first line must name the columns") from None
@@ -122,6 +124,11 @@ def _read_file(path: Path, column: str, condition: str, encoding: str) -> list[R
         _refuse_long_rows(text, path, separator)
         problem = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
+    # pandas gives the second of two equal columns another name.
+    reader = csv.reader(
+        io.StringIO(text), delimiter=separator, quoting=quoting, skipinitialspace=True
+    )
+    _refuse_twice(path, next(reader), column, condition)
     return _rows(table, path, column, condition)
 
 
@@ -163,6 +170,17 @@ def _refuse_long_rows(text: str, path: Path, separator: str) -> None:
                 )
     except csv.Error:
         return
+
+
+def _refuse_twice(path: Path, columns: Sequence[str], *wanted: str) -> None:
+    """Refuse a list that has one of the wanted columns twice.
+
+    Raises:
+        ListError: Naming it.
+    """
+    for column in wanted:
+        if columns.count(column) > 1:
+            raise ListError(f"{path} has the column {column!r} twice; rename or remove one of them")
 
 
 def _separator(text: str, suffix: str) -> tuple[str, str]:
