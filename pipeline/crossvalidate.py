@@ -5,22 +5,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-import typer
-
 from nomosaurus.errors import one_line_errors
-from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.evaluation import flat, likelihoods
-from nomosaurus.files import in_project, main_checkout, write_json
-from nomosaurus.model.base import base_to_try
-from nomosaurus.model.device import choose_device, make_repeatable
-from nomosaurus.names.corpus import build_corpus
-from nomosaurus.params import load_params
-from nomosaurus.tracking.run import crossvalidation_run
-from nomosaurus.training.checkpoint import Checkpoints
-from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
-from nomosaurus.training.processes import train_networks
-from nomosaurus.training.progress import say_settled, training_progress
-from nomosaurus.training.starts import recipes_to_try
+
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus.evaluation.bootstrap import Bootstrap
+    from nomosaurus.evaluation.evaluation import flat, likelihoods
+    from nomosaurus.files import in_project, main_checkout, write_json
+    from nomosaurus.model.base import base_to_try
+    from nomosaurus.model.device import choose_device, make_repeatable
+    from nomosaurus.names.corpus import build_corpus
+    from nomosaurus.params import load_params
+    from nomosaurus.tracking.run import crossvalidation_run
+    from nomosaurus.training.checkpoint import Checkpoints
+    from nomosaurus.training.crossvalidation import fold_tasks, held_out_costs, make_folds
+    from nomosaurus.training.processes import train_networks
+    from nomosaurus.training.progress import say_settled, training_progress
+    from nomosaurus.training.starts import recipes_to_try
 
 
 @one_line_errors()

@@ -6,20 +6,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-import typer
-
 from nomosaurus.errors import one_line_errors
-from nomosaurus.evaluation.bootstrap import Bootstrap
-from nomosaurus.evaluation.evaluation import Familiar, evaluate, names_to_show
-from nomosaurus.evaluation.explain import explain
-from nomosaurus.files import in_project, replace_folder, write_json, write_table
-from nomosaurus.model.base import load_base
-from nomosaurus.model.device import make_repeatable
-from nomosaurus.model.file import load_held_out, load_model
-from nomosaurus.names.dataset import load_split
-from nomosaurus.params import load_params
-from nomosaurus.report.charts import draw_charts
-from nomosaurus.report.pictures import draw_pictures, save_picture
+
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus.evaluation.bootstrap import Bootstrap
+    from nomosaurus.evaluation.evaluation import Familiar, evaluate, names_to_show
+    from nomosaurus.evaluation.explain import explain
+    from nomosaurus.files import in_project, replace_folder, write_json, write_table
+    from nomosaurus.model.base import load_base
+    from nomosaurus.model.device import make_repeatable
+    from nomosaurus.model.file import load_held_out, load_model
+    from nomosaurus.names.dataset import load_split
+    from nomosaurus.params import load_params
+    from nomosaurus.report.charts import draw_charts
+    from nomosaurus.report.pictures import draw_pictures, save_picture
 
 
 @one_line_errors()

@@ -5,21 +5,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-import typer
+from nomosaurus.errors import one_line_errors
 
-from nomosaurus import __version__
-from nomosaurus.errors import ArtifactError, one_line_errors
-from nomosaurus.files import (
-    in_project,
-    read_checked,
-    read_name_table,
-    read_pictures,
-    write_text,
-)
-from nomosaurus.model.file import load_model
-from nomosaurus.params import load_params
-from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
-from nomosaurus.report.page import build_report, not_of_model
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus import __version__
+    from nomosaurus.errors import ArtifactError
+    from nomosaurus.files import (
+        in_project,
+        read_checked,
+        read_name_table,
+        read_pictures,
+        write_text,
+    )
+    from nomosaurus.model.file import load_model
+    from nomosaurus.params import load_params
+    from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
+    from nomosaurus.report.page import build_report, not_of_model
 
 
 @one_line_errors()

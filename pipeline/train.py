@@ -5,29 +5,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-import typer
-
 from nomosaurus.errors import one_line_errors
-from nomosaurus.files import in_project, main_checkout, write_json, write_table
-from nomosaurus.model.base import load_base
-from nomosaurus.model.device import choose_device, make_repeatable
-from nomosaurus.model.file import save_model
-from nomosaurus.model.trained import ListBits, TrainedModel
-from nomosaurus.names.dataset import (
-    check_prepared,
-    load_casing,
-    load_known_hashes,
-    load_split,
-    load_tries_base,
-    load_vocabulary,
-)
-from nomosaurus.params import load_params
-from nomosaurus.tracking.run import training_run
-from nomosaurus.training.checkpoint import Checkpoints
-from nomosaurus.training.loop import learning_curve
-from nomosaurus.training.processes import train_networks, training_summary
-from nomosaurus.training.progress import say_settled, say_start, training_progress
-from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_to_try
+
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+
+    from nomosaurus.files import in_project, main_checkout, write_json, write_table
+    from nomosaurus.model.base import load_base
+    from nomosaurus.model.device import choose_device, make_repeatable
+    from nomosaurus.model.file import save_model
+    from nomosaurus.model.trained import ListBits, TrainedModel
+    from nomosaurus.names.dataset import (
+        check_prepared,
+        load_casing,
+        load_known_hashes,
+        load_split,
+        load_tries_base,
+        load_vocabulary,
+    )
+    from nomosaurus.params import load_params
+    from nomosaurus.tracking.run import training_run
+    from nomosaurus.training.checkpoint import Checkpoints
+    from nomosaurus.training.loop import learning_curve
+    from nomosaurus.training.processes import train_networks, training_summary
+    from nomosaurus.training.progress import say_settled, say_start, training_progress
+    from nomosaurus.training.starts import best_of, fit_all, recipes_to_try, tasks_to_try
 
 
 @one_line_errors()

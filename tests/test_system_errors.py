@@ -132,3 +132,20 @@ def test_a_full_disk_is_one_line_and_nothing_replaced_in_part(tmp_path):
     assert (code, len(lines)) == (1, 1)
     assert lines[0].startswith("error: data/prepared: File too large; allow larger files")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+SCRIPTS = sorted(set((REPOSITORY / "pipeline").glob("*.py")) - {REPOSITORY / "pipeline/base.py"})
+
+
+@pytest.mark.parametrize("command", [COMMAND, *([sys.executable, str(path)] for path in SCRIPTS)])
+def test_ctrl_c_while_modules_are_read_is_one_line(tmp_path, command):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY / "src")])
+    result = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (130, "stopped before the end\n")

@@ -443,3 +443,19 @@ def test_a_list_without_the_weights_gets_one_clear_line(tmp_path, file, message)
     with pytest.raises(ListError) as caught:
         corpus_of(tmp_path, ["name", *NAMES], file, weight="births")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("twice.csv", "name,clade,name\nana,x,bela\n"),
+        ("twice.csv", '"name"; name\nana;bela\n'),
+        ("twice.tsv", "name\tname\nana\tbela\n"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ListError, match="has the column 'name' twice"):
+        read_rows(tmp_path / name, "name")
+    (tmp_path / name).write_text(text.replace("name", "a", 1).replace("name", "b", 1))
+    assert read_rows(tmp_path / name, "a")

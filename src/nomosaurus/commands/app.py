@@ -2,12 +2,14 @@
 
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
+from nomosaurus.errors import one_line_errors, shown_safely
 
-from nomosaurus.commands import names, runs
-from nomosaurus.commands.ci import ci
-from nomosaurus.errors import shown_safely
+with one_line_errors():  # as for a Ctrl-C that comes while these are read
+    import typer
+    from typer.core import TyperGroup
+
+    from nomosaurus.commands import names, runs
+    from nomosaurus.commands.ci import ci
 
 
 class Commands(TyperGroup):

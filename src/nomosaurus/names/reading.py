@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -102,6 +102,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
             problem = str(error).splitlines()[0]
             raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
+        _refuse_twice(path, list(table.columns), column, condition, weight)
         return _rows(table, path, column, condition, weight)
     if suffix == ".txt":
         named = "" if condition == BY_FILE else condition
@@ -119,6 +120,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
     text = decode(content, str(path), encoding=encoding)
     _refuse_conflict(text, path)
     separator, text = _separator(text, suffix)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if suffix == ".tsv" else csv.QUOTE_MINIMAL
     try:
         with warnings.catch_warnings():
             # With index_col=False a row longer than the header is only warned of.
@@ -131,7 +133,7 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
                 keep_default_na=False,  # "NA", "None" and "Null" are names
                 skip_blank_lines=False,
                 skipinitialspace=True,
-                quoting=csv.QUOTE_NONE if suffix == ".tsv" else csv.QUOTE_MINIMAL,
+                quoting=quoting,
             )
     except pd.errors.EmptyDataError:
         raise ListError(f"{path} is empty; the first line must name the columns") from None
@@ -139,6 +141,11 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         problem = in_one_line(error)
         _refuse_ragged(text, path, separator, is_unclosed=problem.startswith("EOF inside string"))
         raise ListError(f"{path} is not a well-formed {suffix[1:].upper()}: {problem}") from None
+    # pandas gives the second of two equal columns another name.
+    reader = csv.reader(
+        io.StringIO(text), delimiter=separator, quoting=quoting, skipinitialspace=True
+    )
+    _refuse_twice(path, next(reader), column, condition, weight)
     return _rows(table.map(unguarded), path, column, condition, weight)
 
 
@@ -200,6 +207,17 @@ def _refuse_ragged(text: str, path: Path, separator: str, *, is_unclosed: bool) 
             f"{path}, line {last}: a quote that opens a field is not closed; close it, or put the "
             'field in quotes and write "" for each quote in it'
         )
+
+
+def _refuse_twice(path: Path, columns: Sequence[str], *wanted: str) -> None:
+    """Refuse a list that has one of the wanted columns twice.
+
+    Raises:
+        ListError: Naming it.
+    """
+    for column in wanted:
+        if columns.count(column) > 1:
+            raise ListError(f"{path} has the column {column!r} twice; rename or remove one of them")
 
 
 def _separator(text: str, suffix: str) -> tuple[str, str]:

@@ -6,9 +6,11 @@ refuse, hang or break off, comes out of these functions as an exception.
 
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -34,6 +36,7 @@ SETTINGS = {  # where the environment does not say otherwise
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",  # seconds
 }
+LOCKED_SECONDS = 3  # to wait for another program that has mlflow.db itself locked
 LOCK_SECONDS = 15  # to wait for another process that writes to the store in this folder
 
 
@@ -42,7 +45,10 @@ def open_store(experiment: str = EXPERIMENT) -> str:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     database = main_checkout() / "mlflow.db"
-    if is_local() and not database.exists():
+    if is_local() and database.exists():
+        with one_at_a_time():  # another process may be making its tables
+            _check(database)
+    elif is_local():
         print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
     import mlflow
 
@@ -76,6 +82,29 @@ def made_by_another() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _check(database: Path) -> None:
+    """Refuse a database that cannot be used; MLflow itself tries again and again.
+
+    Raises:
+        TrackingError: If it cannot be read or written, or is none of MLflow's.
+    """
+    remedy = "move it away, and a new one is made"
+    if not os.access(database, os.R_OK | os.W_OK):
+        raise TrackingError(f"{database} may not be read and written; get the right to it")
+    try:
+        address = f"{database.resolve().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, timeout=LOCKED_SECONDS, uri=True)) as opened:
+            opened.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+            opened.rollback()
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            remedy = "another program writes to it; end that first"
+        raise TrackingError(f"{database}: {error}; {remedy}") from None
+    if tables and "experiments" not in tables:
+        raise TrackingError(f"{database} is a database, but not MLflow's; {remedy}")
 
 
 def is_local() -> bool:
