@@ -111,7 +111,8 @@ def _writes(replace: Callable[[Path, Write], None]) -> Callable[[Path, Write], N
             else:
                 replace(path, write)
         except OSError as error:
-            if error.filename is None or str(error.filename).startswith(beside):
+            own = error.filename is None or str(error.filename).startswith(beside)
+            if own and error.errno is not None:  # without a number it says what it says
                 error.filename, error.filename2 = str(path), None
             raise
 

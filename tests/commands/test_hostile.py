@@ -10,7 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import NAMES, REPOSITORY, make_model
+from conftest import NAMES, REPOSITORY, as_project, make_model
+from finished import FIGURES, PREPARED
 from invoked import invoke
 
 from nomosaurus.errors import UNSAFE
@@ -27,20 +28,17 @@ NO_SUCH_FILE = pytest.mark.skipif(os.name == "nt", reason="Windows refuses such 
 @pytest.fixture
 def run(tmp_path, monkeypatch, few_draws):
     """Run a command beside a model of a hostile list; gives exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(as_project(tmp_path))
     names = [*NAMES, "a\x1bb", "a\u202eb", "a\x9bc"]
     model = make_model(names, categories=dict.fromkeys(names, HOSTILE) | {"ana": "b"})
     data = model.recipe.data.model_copy(update={"path": f"{HOSTILE}.csv", "condition": HOSTILE})
     train = model.recipe.train.model_copy(update={"start": "base", "start_from": HOSTILE})
     recipe = model.recipe.model_copy(update={"data": data, "train": train})
     save_model(tmp_path / "models/model.safetensors", replace(model, recipe=recipe))
-    figures = {
-        key: {"value": 0.5, "low": None, "high": None, "floor": None}
-        for key in ("perplexity", "network_perplexity", "baseline_perplexity", "novelty")
-    }
+    details = {"model": "", "figures": FIGURES, "categories": []}
     for path, content in {
-        "metrics/prepare.json": json.dumps({"names_train": 8, "names_test": 1}),
-        "metrics/evaluate_details.json": json.dumps({"figures": figures}),
+        "metrics/prepare.json": json.dumps(PREPARED),
+        "metrics/evaluate_details.json": json.dumps(details),
         "samples/names.csv": f"name,new\n{HOSTILE.replace(chr(13), '')},True\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

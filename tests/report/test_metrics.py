@@ -23,7 +23,7 @@ ROW = {
 FILES = {
     "prepared": (PREPARED_KIND, PREPARED, "prepare"),
     "trained": (TRAINED_KIND, TRAINED, "train"),
-    "details": (DETAILS, {"figures": FIGURES, "categories": [ROW]}, "evaluate"),
+    "details": (DETAILS, {"model": "", "figures": FIGURES, "categories": [ROW]}, "evaluate"),
 }
 WRONG = [None, True, "", "x", [], {}, [1], {"value": 1}, -1, 0, 10**40, math.nan, math.inf, 0.5]
 

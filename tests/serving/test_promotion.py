@@ -189,11 +189,11 @@ def test_a_category_is_given_to_both_models_or_to_neither():
     assert both.challenger == pytest.approx(cost(knows, given))
     assert both.champion == pytest.approx(cost(wider, given))
     # A category that only one of them knows.
-    odd = {"anna": "odd", "ela": "long"}
+    odd = {"anna": ("odd",), "ela": ("long",)}
     test = EncodedNames.from_names(names, wider.vocabulary, odd)
     one = compare(wider, knows, test, BOOTSTRAP)
-    assert one.challenger == pytest.approx(cost(wider, {"ela": "long"}))
-    assert one.champion == pytest.approx(cost(knows, {"ela": "long"}))
+    assert one.challenger == pytest.approx(cost(wider, {"ela": ("long",)}))
+    assert one.champion == pytest.approx(cost(knows, {"ela": ("long",)}))
 
 
 def test_names_are_decoded_with_a_mark_for_each_unknown_character():
