@@ -21,7 +21,8 @@ with one_line_errors():  # as for a Ctrl-C that comes while these are read
 @in_project
 def main(model: Path, receipt: Path) -> None:
     """Send the outputs that dvc.lock names; the receipt says for which model that was done."""
-    if outputs(locked_stages()).get(MODEL_FILE) != file_md5(model):
+    md5 = file_md5(model)
+    if outputs(locked_stages()).get(MODEL_FILE, md5) != md5:
         raise ArtifactError(f'{model} is not the model that dvc.lock names; run "dvc repro"')
     log_outputs(Path(), Origin.of_checkout())
     write_text(receipt, f"{file_sha256(model)}\n")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import FROZEN, REPOSITORY
+from conftest import FROZEN, REPOSITORY, as_project
 from ruamel.yaml import YAML
 from servers import free_port
 
@@ -95,7 +95,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
+    folder = as_project(tmp_path_factory.mktemp("prepared"))
     names = (FROZEN / "dinosaurs.csv").read_text("utf-8").splitlines()[1:]
     (folder / "names.txt").write_text("\n".join(row.split(",")[0] for row in names), "utf-8")
     yaml = YAML()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FROZEN, REPOSITORY
+from conftest import FROZEN, REPOSITORY, as_project
 from ruamel.yaml import YAML
 
 pytestmark = [
@@ -35,7 +35,7 @@ def write_params(folder: Path, **train) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
+    folder = as_project(tmp_path_factory.mktemp("prepared"))
     names = (FROZEN / "dinosaurs.csv").read_text("utf-8").splitlines()[1:]
     (folder / "names.txt").write_text("\n".join(row.split(",")[0] for row in names), "utf-8")
     write_params(folder)

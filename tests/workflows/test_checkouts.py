@@ -78,6 +78,26 @@ def test_a_commit_before_the_project_came_is_said(tmp_path, monkeypatch, seen):
     committed(tmp_path, tmp_path / "old")
     committed(tmp_path, tmp_path / "names")
     monkeypatch.chdir(tmp_path / "names")
-    with pytest.raises(checkouts.PipelineError, match=r"commit HEAD~1 has no names/dvc\.yaml"):
-        checkouts.run_elsewhere("HEAD~1", tmp_path / "before")
+    old = git(tmp_path, "rev-parse", "HEAD~1")
+    with pytest.raises(checkouts.PipelineError, match=rf"{old[:7]} has no names/dvc\.yaml"):
+        checkouts.run_elsewhere(old, tmp_path / "before")
     assert not seen[1:]
+
+
+def test_a_shallow_clone_has_what_it_fetched(tmp_path, monkeypatch, seen):
+    origin = committed(tmp_path / "origin", tmp_path / "origin")
+    for number in range(4):
+        (origin / "dvc.yaml").write_text(f"{number}\n")
+        git(origin, "commit", "-qam", "more")
+    git(origin, "checkout", "-qb", "side", "HEAD~2")
+    (origin / "dvc.yaml").write_text("side\n")
+    git(origin, "commit", "-qam", "side")
+    git(origin, "checkout", "-q", "-")
+    url = f"file://{origin}"
+    git(tmp_path, "clone", "-q", "--depth", "2", "--no-single-branch", url, "shallow")
+    monkeypatch.chdir(tmp_path / "shallow")
+    git(Path(), "checkout", "-q", "--detach")
+    for name, content in (("HEAD", "3\n"), ("HEAD^1", "2\n"), ("origin/side", "side\n")):
+        commit = git(Path(), "rev-parse", name)
+        project = checkouts.check_out(commit, tmp_path / name.replace("/", "-"))
+        assert (project / "dvc.yaml").read_text() == content

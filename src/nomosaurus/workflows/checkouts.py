@@ -118,9 +118,7 @@ def run_again(folder: Path) -> list[str]:
     Raises:
         PipelineError: If the clone cannot be made, or its pipeline fails.
     """
-    root = run("git", "rev-parse", "--show-toplevel").removesuffix("\n")
-    run("git", "clone", "--quiet", root, str(folder))
-    project = project_in(folder)
+    project = check_out(lineage.head(), folder)
     cache = str(Path(run("dvc", "cache", "dir").strip()).resolve())
     run("dvc", "remote", "add", "--quiet", "--local", "--default", CACHE, cache, folder=project)
     pull_sources(project)
@@ -135,6 +133,23 @@ def project_in(checkout: Path) -> Path:
     return checkout / lineage.place_in_git()
 
 
+def check_out(commit: str, folder: Path) -> Path:
+    """A commit, 40 hexadecimal digits, in a new folder; returns the project in it.
+
+    A clone that borrows the objects, and no linked work tree: in those of a submodule DVC fails.
+    """
+    if folder.exists():
+        raise PipelineError(f"{folder} exists already; name a folder that does not")
+    root = run("git", "rev-parse", "--show-toplevel").removesuffix("\n")
+    run("git", "clone", "--quiet", "--shared", "--no-checkout", root, str(folder))
+    run("git", "fetch", "--quiet", "--update-shallow", root, commit, folder=folder)
+    run("git", "checkout", "--quiet", "--detach", "FETCH_HEAD", folder=folder)
+    project = project_in(folder)
+    if not (project / "dvc.yaml").is_file():
+        raise PipelineError(f"commit {commit[:7]} has no {lineage.place_in_git()}dvc.yaml")
+    return project
+
+
 def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | None = None) -> Path:
     """Check a commit out into a new folder, and have the pipeline's outputs there.
 
@@ -144,14 +159,8 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     Raises:
         PipelineError: If the commit is unknown, its dvc.lock is stale, or its pipeline fails.
     """
-    if folder.exists():
-        raise PipelineError(f"{folder} exists already; name a folder that does not")
     cache = Path(run("dvc", "cache", "dir").strip()).resolve()
-    run("git", "worktree", "prune")
-    run("git", "worktree", "add", "--detach", str(folder), commit)
-    project = project_in(folder)
-    if not (project / "dvc.yaml").is_file():
-        raise PipelineError(f"commit {commit[:7]} has no {lineage.place_in_git()}dvc.yaml")
+    project = check_out(commit, folder)
     run("dvc", "cache", "dir", "--local", str(cache), folder=project)
     if found := stale(project):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")

@@ -6,6 +6,7 @@ opens it, `github.propose`, has the right to write and runs none of this.
 """
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -221,7 +222,7 @@ def _uncommitted() -> str:
 
 def _forget_before() -> None:
     if BEFORE.exists():
-        run("git", "worktree", "remove", "--force", str(BEFORE))
+        shutil.rmtree(BEFORE)
 
 
 def _told(verdict: Verdict, note: str, change: Change) -> Retraining:
