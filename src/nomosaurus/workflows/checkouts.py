@@ -142,10 +142,22 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     run("git", "worktree", "prune")
     run("git", "worktree", "add", "--detach", str(folder), commit)
     run("dvc", "cache", "dir", "--local", str(cache), folder=folder)
+    if _has_remote():
+        _share_remotes(folder)
     if found := stale(folder):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
     pull_sources(folder)
     run("dvc", "repro", folder=folder, environment=environment, show=True)
+
+
+def _share_remotes(folder: Path) -> None:
+    """Have another checkout use the remotes of this one: they may be newer than its commit."""
+    from dvc.repo import Repo
+
+    with Repo() as repo, Repo(str(folder)) as other, other.config.edit("local") as local:
+        local["remote"] = repo.config["remote"]
+        if default := repo.config["core"].get("remote"):
+            local.setdefault("core", {})["remote"] = default
 
 
 def differing_outputs(folder: Path, other: Path) -> list[str]:
