@@ -256,23 +256,10 @@ PLACES = [
     of("lists", folder_of(a__csv=CSV, b__csv=b"\xff"), "b.csv, line 1", why="one is not UTF-8"),
 ]  # fmt: skip
 
-AWAITED = {
-    *(
-        "a.csv: a column twice",
-        "a.csv: 5,000 columns",
-        "a.csv: JSON",
-        "a.csv: said to be EBCDIC",
-        "a.csv: in Punycode",
-    ),
-    *("a.parquet: footer damaged", "a.parquet: pages damaged", "NUL in the path"),
-    *("a path of 5,000 characters", "new\nline.csv: a line end in the path"),
-    f"{ESCAPE}.csv: an escape in the path",
-}
-"""Known to fall short; to be taken out of here as they are mended."""
 CASES = COMMA_SEPARATED + TAB_SEPARATED + PLAIN + PARQUET + PLACES
 
 
-@pytest.mark.parametrize("case", rows(CASES, AWAITED))
+@pytest.mark.parametrize("case", rows(CASES))
 def test_a_list_is_refused_in_a_line_or_read_as_said(case, tmp_path, record_property):
     check(case, tmp_path, record_property)
 

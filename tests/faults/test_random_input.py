@@ -60,7 +60,6 @@ def try_out(case: Case, record_property) -> None:
         check(case, Path(folder), record_property)
 
 
-@pytest.mark.xfail(reason="known to fall short: a library's words are shown as they are")
 @settings(REPEATABLE, max_examples=300)
 @given(data=st.data())
 def test_a_damaged_list_is_refused_in_a_line_or_read(data, record_property):

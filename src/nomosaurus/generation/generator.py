@@ -157,7 +157,8 @@ def check_request(request: Request, vocabulary: Vocabulary, data: DataParams) ->
         SamplingError: If another setting cannot be met.
     """
     _drawing(request, vocabulary, data)
-    Wording(request, lowercase=data.lowercase)
+    some = "".join(vocabulary.characters[:10])
+    Wording(request, lowercase=data.lowercase).reason_against(some)  # (?R) compiles, and runs away
 
 
 def _drawing(request: Request, vocabulary: Vocabulary, data: DataParams) -> Drawing:
