@@ -1,7 +1,15 @@
 import subprocess
 import sys
 
+import pytest
 from invoked import invoke
+
+OF_A_PROJECT = [
+    *("generate", "score ana", "explain ana", "info"),
+    *("summary", "runs", "sync", "backfill", "promote", "promote --rollback"),
+    *("ci check-lock", "ci pull", "ci push", "ci repeat x", "ci before HEAD x", "ci compare x"),
+    *("ci retrain x", "ci release x --repository owner/names"),
+]
 
 
 def test_help_lists_the_commands_in_the_order_of_their_use():
@@ -28,3 +36,13 @@ def test_help_waits_for_no_heavy_import():
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stderr == "set()\n"
+
+
+@pytest.mark.parametrize("command", OF_A_PROJECT)
+def test_outside_of_a_project_a_command_says_so_and_makes_nothing(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invoke(*command.split())
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path} is in no Nomosaurus project")
+    assert len(err.splitlines()) == 1
+    assert not [*tmp_path.iterdir()]
