@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from harness import NAMES, Case, check, rows, set_params
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slowest
 
 ALL = len(NAMES)
 GOOD = "\n".join(NAMES) + "\n"

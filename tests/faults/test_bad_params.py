@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from harness import NAMES, Case, check, in_a_process, rows, set_params
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slowest
 
 PARAMS = "params.yaml"
 DEEP = 5_000
