@@ -54,6 +54,7 @@ def seen(monkeypatch, git_identity) -> list[tuple[str, Path]]:
 
     monkeypatch.setattr(checkouts, "run", run)
     monkeypatch.setattr(checkouts, "stale", lambda folder: [])
+    monkeypatch.setattr(checkouts, "_share_remotes", lambda folder: None)
     return asked
 
 
