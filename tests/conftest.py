@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)
     for item in items:
+        if item.get_closest_marker("longest"):
+            item.add_marker("slowest")
         if item.get_closest_marker("slowest"):
             item.add_marker("slow")
 

@@ -307,11 +307,11 @@ AUTO: dict[float, dict[str, int | float]] = {
     100_000: {
         "members": 2,
         "hidden_size": 256,
-        "dropout": 0.3,
-        "state_dropout": 0.2,
-        "learning_rate": 0.01,
+        "dropout": 0.5,
+        "state_dropout": 0.3,
+        "learning_rate": 0.02,
         "decay": 0.9,
-        "max_epochs": 40,
+        "max_epochs": 64,
         "patience": 8,
     },
     math.inf: {
@@ -329,7 +329,7 @@ AUTO: dict[float, dict[str, int | float]] = {
 
 AUTO_RNN: dict[float, dict[str, int | float]] = {
     5_000: {"dropout": 0.4, "state_dropout": 0.3, "learning_rate": 0.005},
-    100_000: {"learning_rate": 0.005},
+    100_000: {"dropout": 0.3, "state_dropout": 0.2, "learning_rate": 0.005, "max_epochs": 40},
     math.inf: {"learning_rate": 0.005},
 }
 """Where the cell `rnn` wants other values: without gates, a longer step throws it off."""

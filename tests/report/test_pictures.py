@@ -68,7 +68,7 @@ def test_the_same_picture_has_the_same_bytes_in_every_format(tmp_path, kind):
 
 
 @pytest.mark.slowest
-@pytest.mark.parametrize("triple", range(int(os.environ.get("NOMOSAURUS_TRIPLES", "3"))))
+@pytest.mark.parametrize("triple", range(int(os.environ.get("NOMOSAURUS_TRIPLES", "1"))))
 def test_pictures_of_three_names_have_the_same_bytes_fifty_times(tmp_path, triple):
     chosen = random.Random(triple)
     names = ["".join(chosen.choices("abelnc", k=chosen.randint(1, 3))) for _ in range(3)]

@@ -417,7 +417,7 @@ def test_a_model_that_won_is_kept_and_proposed_though_the_remote_refuses_it(proj
     assert project.calls("pr", "create")
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.longest), "s3"])
 def remote(request, tmp_path) -> Iterator[dict]:
     """The url of an empty DVC remote, its settings, and the secrets that open it."""
     if request.param == "local":
