@@ -1,6 +1,8 @@
-"""Wrong bits in files that are trusted, and a stage that is killed or finds the disk full."""
+"""Wrong bits in files that are trusted; a stage that is killed, or lacks space or rights."""
 
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +75,22 @@ def on_a_full_disk(most_bytes: int, folder: Path) -> Came:
     return Came(done.returncode, done.stdout, done.stderr)
 
 
+def without_rights(folder: Path) -> Came:
+    """Where this process is root, whom no right stops, the stage runs without that power."""
+    ordinary = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("needs setpriv, since root may read and write everything")
+    command = [*ordinary, *SCRIPT] if os.geteuid() == 0 else SCRIPT
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    return Came(done.returncode, done.stdout, done.stderr)
+
+
+def forbid(path: str, mode: int, folder: Path) -> None:
+    (folder / path).chmod(mode)
+
+
 CASES = [
     *(
         Case(f"killed after {share:.0%} of the run", lambda folder: None, "", {"names_kept": 75},
@@ -83,6 +101,11 @@ CASES = [
         Case(f"no file of more than {size} bytes", lambda folder: None, "File too large", {},
              partial(on_a_full_disk, size))
         for size in (0, 1, 100, 130, 200, 400)
+    ),
+    *(
+        Case(f"no right to {path}", partial(forbid, path, mode), "denied; get the right", {},
+             without_rights)
+        for path, mode in {"list.csv": 0, "data": 0o500}.items()
     ),
 ]  # fmt: skip
 
