@@ -249,6 +249,7 @@ def test_the_audit_ignores_what_is_answered_and_nothing_else(tmp_path):
     command = [
         "make",
         "audit",
+        "--no-print-directory",
         "--assume-old=.tools/.ready",
         "-o",
         ".github/tools/requirements.txt",

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import inspect
 import json
 import os
 import platform
@@ -51,7 +52,8 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @wraps(command)
-    def run(**arguments: Any) -> None:
+    def run(*given: Any, **named: Any) -> None:
+        arguments = inspect.signature(command).bind(*given, **named).arguments
         here, root = Path.cwd(), project_root()
         if here != root:
             for name, value in arguments.items():

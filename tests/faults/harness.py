@@ -144,7 +144,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 STAGE = ("params.yaml", "data/prepared", "metrics/prepare.json")
-ARGUMENTS = ("params", "prepared", "metrics")
 
 
 @cache
@@ -163,7 +162,7 @@ def in_process(folder: Path) -> Came:
     code = 0
     try:
         with time_limit(), contextlib.redirect_stderr(err):
-            prepare()(**dict(zip(ARGUMENTS, map(Path, STAGE), strict=True)))
+            prepare()(*map(Path, STAGE))
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1
     except HangError:
