@@ -59,10 +59,8 @@ mlflow.MlflowClient("sqlite:///mlflow.db").set_tag(sys.argv[1], "git.dirty", "tr
 """
 
 
-@pytest.mark.parametrize(
-    "place",
-    [subfolder, *(pytest.param(p, marks=pytest.mark.longest) for p in (worktree, submodule))],
-)
+@pytest.mark.longest
+@pytest.mark.parametrize("place", [subfolder, worktree, submodule])
 def test_the_project_works_wherever_git_has_it(
     finished: Path, tmp_path: Path, place: Callable[[Path, Path], Path]
 ):

@@ -390,6 +390,7 @@ def set_remote(project: Project, url: str, **settings: str) -> None:
         succeed(*dvc, "modify", "here", name, value)
 
 
+@pytest.mark.longest
 def test_a_remote_that_takes_nothing_is_told_before_training(project, tmp_path):
     (tmp_path / "a file").touch()
     set_remote(project, str(tmp_path / "a file/remote"))
@@ -400,6 +401,7 @@ def test_a_remote_that_takes_nothing_is_told_before_training(project, tmp_path):
     assert steps[TRAIN].outcome == "skipped"
 
 
+@pytest.mark.longest
 def test_a_model_that_won_is_kept_and_proposed_though_the_remote_refuses_it(project, tmp_path):
     files = tmp_path / "remote/files/md5"
     files.mkdir(parents=True)
@@ -417,7 +419,7 @@ def test_a_model_that_won_is_kept_and_proposed_though_the_remote_refuses_it(proj
     assert project.calls("pr", "create")
 
 
-@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.longest), "s3"])
+@pytest.fixture(params=["local", "s3"])
 def remote(request, tmp_path) -> Iterator[dict]:
     """The url of an empty DVC remote, its settings, and the secrets that open it."""
     if request.param == "local":
@@ -481,6 +483,7 @@ def test_a_clone_without_the_list_that_dvc_tracks_says_what_to_do(tracking, tmp_
 
 
 @pytest.mark.parametrize("remote", ["local"], indirect=True)
+@pytest.mark.longest
 def test_a_pull_request_on_a_list_that_dvc_tracks_is_checked_like_any_other(tracked, remote):
     tracked.git("commit", "-q", "--allow-empty", "-m", "nothing")
     tracked.git("push", "-q", "origin", "HEAD:refs/pull/9/merge")
@@ -493,6 +496,7 @@ def test_a_pull_request_on_a_list_that_dvc_tracks_is_checked_like_any_other(trac
     assert "The model is the same, byte for byte." in job.summary
 
 
+@pytest.mark.longest
 def test_a_list_that_dvc_tracks_may_grow_and_its_model_is_pushed(tracked, remote, tmp_path):
     here, secrets = tracked.checkout, remote["secrets"]
     succeed(tmp_path, "git", "clone", "-q", str(tracked.origin), "clone")
