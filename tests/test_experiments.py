@@ -91,6 +91,7 @@ def test_a_new_store_is_filled_from_git_and_dvc(project):
 
 
 @pytest.mark.slowest
+@pytest.mark.longest
 def test_a_run_made_before_its_commit_counts_as_clean_once_that_holds_it(project):
     def origin() -> str:
         report = command(project, "nomosaurus", "promote", "--json")

@@ -161,7 +161,10 @@ def test_weighted_figures_count_each_name_by_its_weight(model):
     assert "weighted_perplexity" not in without
 
 
-def test_a_name_of_several_categories_counts_once_with_the_mean_of_its_costs(conditional):
+def test_a_name_of_several_categories_counts_once_with_the_mean_of_its_costs(
+    conditional, monkeypatch
+):
+    monkeypatch.setattr("nomosaurus.evaluation.drawn.SAMPLES", 200)
     of = {name: ("long", "short") if name == NAMES[1] else ("long",) for name in NAMES}
     names = EncodedNames.from_names(NAMES, conditional.vocabulary, of)
     costs = name_costs(event_costs(conditional.mixture, conditional.vocabulary, names), names)

@@ -54,6 +54,7 @@ def edited(content: dict) -> Iterator[object]:
             yield changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_an_edited_file_is_one_line_or_a_report(tmp_path, file, model):
     kind, content, stage = FILES[file]

@@ -443,7 +443,7 @@ def kill_before(patch, write: int) -> None:
     patch.setattr(registry, "write_log", dying(registry.write_log))
 
 
-@pytest.mark.slowest
+@pytest.mark.longest
 @pytest.mark.parametrize("command", ["promote", "rollback"])
 def test_what_a_kill_cuts_off_the_same_command_finishes(run, command, tmp_path, monkeypatch):
     """Killed before any of its writes and run again, it leaves what it leaves in one go."""

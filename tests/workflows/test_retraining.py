@@ -81,6 +81,7 @@ def test_an_override_that_breaks_a_rule_leaves_the_file(params, values, message)
 
 @pytest.mark.slowest
 @pytest.mark.filterwarnings("ignore")  # MLflow and SQLAlchemy warn of each other's ways
+@pytest.mark.longest
 def test_a_store_that_fails_after_training_costs_no_commit(project, monkeypatch, git_identity):
     def fail(*arguments, **options):
         raise TrackingError("the server went away")
