@@ -5,12 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # this checkout's code
 
-from nomosaurus.errors import one_line_errors
+from nomosaurus.errors import SamplingError, one_line_errors
 
 with one_line_errors():  # as for a Ctrl-C that comes while these are read
     import typer
 
-    from nomosaurus.errors import SamplingError
     from nomosaurus.files import in_project, write_table
     from nomosaurus.generation.generator import NameGenerator
     from nomosaurus.generation.nearest import name_table

@@ -1,7 +1,6 @@
 """Files: where they lie, and writing that loses nothing: beside first, then renamed."""
 
 import errno
-import functools
 import inspect
 import json
 import os
@@ -104,7 +103,7 @@ def _writes(replace: Callable[[Path, Write], None]) -> Callable[[Path, Write], N
     A device or a pipe is written to, and not replaced.
     """
 
-    @functools.wraps(replace)
+    @wraps(replace)
     def write_or_replace(path: Path, write: Write) -> None:
         beside = str(path.with_name(f".{path.name}."))
         try:

@@ -26,6 +26,8 @@ from nomosaurus.errors import ParamsError, shortened
 
 LONGEST_NAME = 1_000
 """Characters; no list has longer names."""
+MOST_SAMPLES = 10_000_000
+"""Names that one request may ask for."""
 
 Share = Annotated[float, Field(gt=0, le=0.4)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
@@ -243,7 +245,7 @@ class SampleSettings(Section):
 class Count(Section):
     """How many names. A class of its own: a section's keys come in the order of its bases."""
 
-    count: int = Field(ge=1, le=10_000_000)
+    count: int = Field(ge=1, le=MOST_SAMPLES)
 
 
 class SampleParams(SampleSettings, Count):

@@ -207,17 +207,20 @@ def test_categories_in_parquet_may_be_text_codes_or_numbers(tmp_path, values):
     assert [row.category for row in read_rows(path, "name", "kind")] == list(map(str, values))
 
 
+@pytest.mark.parametrize(("key", "column"), [("condition", "kind"), ("weight", "births")])
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("list.txt", "has no columns, and so no column 'kind'; save the list as CSV, or set"),
-        ("list.csv", "has no column 'kind'; it has 'name'; set data.condition"),
+        ("list.txt", "has no columns, and so no column '{}'; save the list as CSV, or set"),
+        ("list.csv", "has no column '{}'; it has 'name'; set data.{}"),
     ],
 )
-def test_a_list_without_the_categories_gets_one_clear_line(tmp_path, file, message):
+def test_a_list_without_a_column_it_should_have_gets_one_clear_line(
+    tmp_path, key, column, file, message
+):
     with pytest.raises(ListError) as caught:
-        corpus_of(tmp_path, ["name", *NAMES], file, condition="kind")
-    assert message in str(caught.value)
+        corpus_of(tmp_path, ["name", *NAMES], file, **{key: column})
+    assert message.format(column, key) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -430,19 +433,6 @@ def test_weights_in_parquet_may_be_numbers_or_text(tmp_path, values):
     path = tmp_path / "list.parquet"
     pd.DataFrame({"name": ["ana", "bea"], "births": values}).to_parquet(path)
     assert [row.weight for row in read_rows(path, "name", weight="births")] == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("list.txt", "has no columns, and so no column 'births'; save the list as CSV, or set"),
-        ("list.csv", "has no column 'births'; it has 'name'; set data.weight"),
-    ],
-)
-def test_a_list_without_the_weights_gets_one_clear_line(tmp_path, file, message):
-    with pytest.raises(ListError) as caught:
-        corpus_of(tmp_path, ["name", *NAMES], file, weight="births")
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from nomosaurus.errors import (
     standard_error,
 )
 from nomosaurus.files import project_root
-from nomosaurus.params import SampleSettings
+from nomosaurus.params import MOST_SAMPLES, SampleSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @with_settings
 def generate(
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=10_000_000, help="How many names.")
+        int, typer.Option("--count", "-n", min=1, max=MOST_SAMPLES, help="How many names.")
     ] = 10,
     as_json: JsonOption = False,
     as_csv: Annotated[
@@ -434,7 +434,7 @@ def info(model: ModelOption = None) -> None:
         f"weight in the mixture {mixture.ngram_weight.short:g} where it knows none of the "
         f"context, {mixture.ngram_weight.long:g} where it knows all",
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
-        f"{len(trained.train.distinct()):,} of them to learn from",
+        f"{trained.train.num_names:,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
         + " ".join(shown.isolated(shown.visible(c), console) for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),

@@ -26,10 +26,15 @@ class Neighbour:
 
 
 class NearestNames:
-    """Finds the nearest of some training names."""
+    """Finds the nearest of some training names.
+
+    Attributes:
+        train: These names, each once; `rows` gives rows of it.
+    """
 
     def __init__(self, train: EncodedNames) -> None:
-        self._train = _spelt(train.distinct())
+        self.train = train.distinct()
+        self._spelt = _spelt(self.train)
 
     def rows(self, names: EncodedNames, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the training names nearest to each, and their distances.
@@ -40,7 +45,7 @@ class NearestNames:
         Returns:
             Both of shape (names, count); fewer columns if there are fewer training names.
         """
-        spelt, train = _spelt(names), self._train
+        spelt, train = _spelt(names), self._spelt
         count = min(count, len(train))
         rows, distances = np.zeros((2, len(spelt), count), dtype=np.int64)
         at_once = max(1, DISTANCES_AT_ONCE // len(train))
@@ -70,11 +75,11 @@ def neighbours(
 
     `nearest`, of the model's training names, saves making it again for a few names at a time.
     """
-    nearest, train = nearest or NearestNames(model.train), model.train.distinct()
+    nearest = nearest or NearestNames(model.train)
     encoded = EncodedNames.from_names([model.normalise(name) for name in names], model.vocabulary)
     return [
         [
-            Neighbour(model.written(model.vocabulary.decode(train[row])), int(distance))
+            Neighbour(model.written(model.vocabulary.decode(nearest.train[row])), int(distance))
             for row, distance in zip(*near, strict=True)
         ]
         for near in zip(*nearest.rows(encoded, count), strict=True)

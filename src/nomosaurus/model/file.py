@@ -35,7 +35,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
-from nomosaurus.errors import ArtifactError, ModelFileError
+from nomosaurus.errors import ArtifactError, ModelFileError, in_one_line
 from nomosaurus.files import problem_in, read_bytes, replace_file
 from nomosaurus.model.mixture import Mixture, NgramWeight, category_shares
 from nomosaurus.model.network import RecurrentNetwork
@@ -157,7 +157,8 @@ def read_tensors(path: Path, remedy: str) -> tuple[str, dict[str, np.ndarray]]:
         metadata = json.loads(header).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(
-            f"{path} is cut short, damaged or not a safetensors file ({in_short(error)}); {remedy}"
+            f"{path} is cut short, damaged or not a safetensors file ({in_one_line(error)}); "
+            f"{remedy}"
         ) from None
     if ENTRY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not a Nomosaurus model; {remedy}")
@@ -191,11 +192,6 @@ def checked(path: Path, text: str, kind: type[Content], remedy: str) -> Content:
 def not_whole(path: Path, problem: object, remedy: str) -> ModelFileError:
     """The error for a file that says what cannot be."""
     return ModelFileError(f"{path} is not a whole Nomosaurus model ({problem}); {remedy}")
-
-
-def in_short(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def networks_of(
@@ -290,7 +286,7 @@ def model_from(path: Path, text: str, tensors: dict[str, np.ndarray]) -> Trained
         train = EncodedNames(*of_train)
         check_names(train, vocabulary, learnt=True)
         check_hashes("known_hashes", known_hashes, np.uint64)
-        _check_bits("scores.train", bits_train, len(train.distinct()))
+        _check_bits("scores.train", bits_train, train.num_names)
         _check_bits("scores.validation", bits_validation, None)
         networks = networks_of(
             tensors, np.float32, recipe.model, vocabulary.size, vocabulary.num_categories
@@ -327,7 +323,7 @@ def load_held_out(prepared: Path, side: str, model: TrainedModel) -> EncodedName
         or not all(
             np.array_equal(getattr(train, part), getattr(model.train, part)) for part in PARTS
         )
-        or len(load_split(prepared, "validation").distinct()) != len(model.list_bits.validation)
+        or load_split(prepared, "validation").num_names != len(model.list_bits.validation)
     ):
         raise ArtifactError(
             f"{prepared} is not what the model learnt from, which is a split of "

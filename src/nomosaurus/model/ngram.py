@@ -206,6 +206,7 @@ def choose_order(
     train: EncodedNames, validation: EncodedNames, vocab_size: int, max_order: int
 ) -> KneserNey:
     """The model of the order, 1 to `max_order`, that predicts `validation` best, by weight."""
+    train = train.distinct()
     models = [KneserNey.fit(train, vocab_size, order) for order in range(1, max_order + 1)]
     return min(models, key=lambda model: validation.weights @ model.name_nats(validation))
 

@@ -15,7 +15,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from nomosaurus.errors import ArtifactError
+from nomosaurus.errors import ArtifactError, in_one_line
 from nomosaurus.files import damaged, read_checked, replace_folder, write_json, write_text
 from nomosaurus.names.casing import Casing
 from nomosaurus.names.vocabulary import BOUNDARY_ID, Vocabulary
@@ -91,6 +91,11 @@ class EncodedNames:
         return EncodedNames(
             ids, offsets, self.categories[rows], self.weights[rows], self.repeats[rows]
         )
+
+    @property
+    def num_names(self) -> int:
+        """How many distinct names the rows are of."""
+        return len(self) - int(self.repeats.sum())
 
     def distinct(self) -> "EncodedNames":
         """Each name once, in the first of its categories, with all its weight."""
@@ -463,4 +468,4 @@ def _load_array(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise ArtifactError(f'{path} not found; run "dvc repro prepare"') from None
     except (ValueError, EOFError) as error:
-        raise damaged(path, str(error).splitlines()[0][:200], "prepare") from None
+        raise damaged(path, in_one_line(error), "prepare") from None

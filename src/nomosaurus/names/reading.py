@@ -100,8 +100,9 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         try:
             table = pd.read_parquet(io.BytesIO(content))
         except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
-            problem = str(error).splitlines()[0]
-            raise ListError(f"{path} is not a readable Parquet file: {problem}") from None
+            raise ListError(
+                f"{path} is not a readable Parquet file: {in_one_line(error)}"
+            ) from None
         _refuse_twice(path, list(table.columns), column, condition, weight)
         return _rows(table, path, column, condition, weight)
     if suffix == ".txt":
@@ -146,7 +147,9 @@ def _read_file(path: Path, column: str, condition: str, encoding: str, weight: s
         io.StringIO(text), delimiter=separator, quoting=quoting, skipinitialspace=True
     )
     _refuse_twice(path, next(reader), column, condition, weight)
-    return _rows(table.map(unguarded), path, column, condition, weight)
+    for used in {column, condition, weight}.intersection(table.columns):
+        table[used] = table[used].map(unguarded)
+    return _rows(table, path, column, condition, weight)
 
 
 def _refuse_conflict(text: str, path: Path) -> None:

@@ -271,7 +271,7 @@ def not_of_model(
     mixture, vocabulary = model.mixture, model.vocabulary
     weight, few = mixture.ngram_weight, names.head(NAMES_SHOWN)
     counts = {
-        "names_train": len(model.train.distinct()),
+        "names_train": model.train.num_names,
         "names_validation": len(model.list_bits.validation),
         "vocabulary_size": vocabulary.size,
     }
