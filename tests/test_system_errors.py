@@ -149,3 +149,27 @@ def test_ctrl_c_while_modules_are_read_is_one_line(tmp_path, command):
         check=False,
     )
     assert (result.returncode, result.stderr) == (130, "stopped before the end\n")
+
+
+WORKERS = """
+import multiprocessing, signal
+from nomosaurus.errors import one_line_errors
+
+with one_line_errors():
+    import json
+
+def handler(_):
+    return signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as workers:
+        print(handler(0), *workers.map(handler, [0]))
+"""
+
+
+def test_a_worker_that_reads_its_script_again_just_ends_on_a_request(tmp_path):
+    (tmp_path / "script.py").write_text(WORKERS, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]

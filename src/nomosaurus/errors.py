@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import current_process
 from typing import Any, TextIO, cast
 
 UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -175,9 +176,11 @@ def one_line_errors() -> Iterator[None]:
 
     For entry points, and for their imports. Anything else is a defect and keeps its traceback.
     Ctrl-C exits with 130, as shells do, and so does a request to end (SIGTERM), which is treated
-    alike. Output that nobody reads any more is left to Typer.
+    alike, except in a process's workers: they import its script again, and just end. Output that
+    nobody reads any more is left to Typer.
     """
-    if threading.current_thread() is threading.main_thread():
+    is_worker = current_process().name != "MainProcess"  # parent_process() is not known so early
+    if threading.current_thread() is threading.main_thread() and not is_worker:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with shown_safely():
         try:
