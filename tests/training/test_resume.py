@@ -46,6 +46,8 @@ def prepared(tmp_path_factory) -> Path:
 
 
 def start(folder: Path) -> subprocess.Popen:
+    # A script's background jobs, and what they start, ignore Ctrl-C; this one shall not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW"))
     }
