@@ -21,7 +21,6 @@ def runs(folder: Path, *options: str) -> list[dict]:
 
 
 @pytest.mark.slowest
-@pytest.mark.longest
 def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
     (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
     network = Path("src/nomosaurus/model/network.py")

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import current_process
 from typing import Any, TextIO, cast
 
 UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -179,8 +178,7 @@ def one_line_errors() -> Iterator[None]:
     alike, except in a process's workers: they import its script again, and just end. Output that
     nobody reads any more is left to Typer.
     """
-    is_worker = current_process().name != "MainProcess"  # parent_process() is not known so early
-    if threading.current_thread() is threading.main_thread() and not is_worker:
+    if threading.current_thread() is threading.main_thread() and not _is_worker():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with shown_safely():
         try:
@@ -199,6 +197,16 @@ def one_line_errors() -> Iterator[None]:
         except KeyboardInterrupt as stop:
             print(str(stop) or "stopped before the end", file=sys.stderr)
             raise SystemExit(130) from None
+
+
+def _is_worker() -> bool:
+    """Whether multiprocessing started this process, also while it still reads its script.
+
+    By then it has a name, and no `parent_process()`. Where nothing has loaded that package, this is
+    no worker, and the start is quicker without it.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.current_process().name != "MainProcess"
 
 
 class _Shown:

@@ -195,7 +195,7 @@ def test_it_needs_nothing_but_python():
         "import sys; sys.path.insert(0, 'src')\n"
         "import nomosaurus.workflows.github\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
-        "print(*(loaded - set(sys.stdlib_module_names) - {'__main__', '__mp_main__'}))"
+        "print(*(loaded - set(sys.stdlib_module_names) - {'__main__'}))"
     )
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code],
