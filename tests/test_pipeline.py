@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["prepare", "train", "evaluate", "sample", "report", "track"]
+STAGES = ["prepare", "train", "evaluate", "sample", "report", "play", "track"]
 OUTPUTS = [
     "dvc.lock",
     "metrics/prepare.json",
@@ -39,6 +39,7 @@ OUTPUTS = [
     "samples/names.csv",
     "models/model.safetensors",
     "report.html",
+    "play.html",
 ]
 
 
@@ -69,7 +70,7 @@ def test_every_output_is_made_and_says_what_it_should(finished):
 
 def test_model_and_data_lie_in_the_cache_and_the_rest_in_git(finished):
     tracked = succeed(finished, "git", "ls-files").splitlines()
-    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors", "report.html"}
+    assert set(OUTPUTS) - set(tracked) == {"models/model.safetensors", "report.html", "play.html"}
     assert not any(name.startswith("data/prepared/") for name in tracked)
     assert not any(name.startswith(("mlflow.db", "mlartifacts/", "mlruns/")) for name in tracked)
 

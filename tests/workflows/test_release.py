@@ -22,7 +22,7 @@ MODEL = "models/model.safetensors"
 OUT = Path("../out")
 FILES = [
     *("MODEL_CARD.md", "NOTES.md", "SHA256SUMS"),
-    *("model.safetensors", "report.html", "sbom.cdx.json"),
+    *("model.safetensors", "play.html", "report.html", "sbom.cdx.json"),
 ]
 
 

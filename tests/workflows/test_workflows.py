@@ -280,6 +280,7 @@ def test_a_pull_request_is_checked_and_told_what_it_does_to_the_names(checked):
     assert (run.artifacts["change"] / "pull_request").read_text() == "7\n"
     assert {path.name for path in run.artifacts["model"].rglob("*") if path.is_file()} == {
         "model.safetensors",
+        "play.html",
         "report.html",
     }
 
@@ -340,8 +341,9 @@ def test_a_tag_publishes_model_card_report_and_checksums(project):
     run = project.run("release", "push", ref=f"refs/tags/{tag}")
     assert run.outcome == "success", run.log
     (call,) = project.calls("release", "create")
-    published = {"model.safetensors", "report.html", "MODEL_CARD.md", "sbom.cdx.json", "SHA256SUMS"}
-    assert {*call["argv"][-5:]} == published
+    published = {"model.safetensors", "report.html", "play.html"}
+    published |= {"MODEL_CARD.md", "sbom.cdx.json", "SHA256SUMS"}
+    assert {*call["argv"][-6:]} == published
     (notes,) = call["files"].values()
     assert "gh attestation verify" in notes
     assert "sha256sum --check" in notes

@@ -59,6 +59,7 @@ def summary() -> None:
     console.print(
         "\nNext:\n"
         "  read why to believe it           report.html\n"
+        "  play with it in a browser        play.html\n"
         "  compare runs in the MLflow UI    make ui\n"
         "  more names                       .venv/bin/nomosaurus generate -n 50 --seed 2\n"
         "  learn your own list              set data.path in params.yaml, then make repro",

@@ -20,7 +20,7 @@ from nomosaurus.workflows import change
 
 COMMITTED = ("dvc.lock", "metrics", "plots", "samples")
 """What git keeps of what the pipeline writes."""
-OUTPUTS = (*COMMITTED, MODEL_FILE, "data/prepared", "report.html")
+OUTPUTS = (*COMMITTED, MODEL_FILE, "data/prepared", "report.html", "play.html")
 """All of it."""
 NO_COMMIT = "0" * 40  # as git writes it
 CACHE = "cache-of-the-first"

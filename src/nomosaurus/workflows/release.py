@@ -26,6 +26,7 @@ MADE_BY = {
     "metrics/evaluate_details.json": "evaluate",
     "samples/names.csv": "sample",
     "report.html": "report",
+    "play.html": "play",
 }
 """What a release is made of, and the stage that writes it."""
 SBOM = Path("sbom.cdx.json")
@@ -94,6 +95,7 @@ def write_release(folder: Path, repository: str) -> list[Path]:
     published = {
         "model.safetensors": model_file,
         "report.html": contents["report.html"],
+        "play.html": contents["play.html"],
         "MODEL_CARD.md": card.encode(),
         SBOM.name: SBOM.read_bytes(),
     }
