@@ -30,6 +30,12 @@ def test_it_is_a_small_rnn_kept_as_it_was_while_it_learnt(few_epochs):
     assert not network.training and not early[1].training
 
 
+def test_it_trains_no_longer_than_params_allow():
+    model = make_model()
+    _, epochs, early = teach(model, model.train, params_with(train={"max_epochs": 2}))
+    assert len(epochs) == 2 and sorted(early) == [1]
+
+
 def test_it_is_the_same_twice_whatever_cell_the_model_has(few_epochs):
     model = make_model(cell="lstm")
     once, again = (teach(model, model.train, params_with(model={"cell": "lstm"})) for _ in "ab")

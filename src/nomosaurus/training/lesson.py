@@ -16,6 +16,7 @@ MOST_NAMES = 2_000
 """Names that it learns: with these it takes ten seconds, and with more it would look the same."""
 MODEL = {"cell": "rnn", "hidden_size": 64, "dropout": 0.2, "state_dropout": 0.1, "members": 1}
 MOST_EPOCHS = 100
+"""Or fewer, if params.yaml allows no network as many."""
 LARGEST_BATCH = 64
 KEPT_EPOCHS = (1, 3, 10, 30, 100)
 
@@ -37,8 +38,7 @@ class Lesson(NamedTuple):
 def teach(model: TrainedModel, validation: EncodedNames, params: Params) -> Lesson:
     """Train a small `rnn` on a model's training names, on the CPU, in seconds."""
     train = model.train.select(np.arange(min(len(model.train), MOST_NAMES)))
-    training = {"start": "fresh", "max_epochs": MOST_EPOCHS, "patience": MOST_EPOCHS}
-    training["batch_size"] = min(LARGEST_BATCH, 1 + len(train) // 16)
+    training = {"start": "fresh", "batch_size": min(LARGEST_BATCH, 1 + len(train) // 16)}
     small = params.model_copy(
         update={
             "model": params.model.model_copy(update=MODEL),
@@ -46,6 +46,8 @@ def teach(model: TrainedModel, validation: EncodedNames, params: Params) -> Less
         }
     )
     recipe = Recipe.for_list(small, len(train))
+    epochs = min(MOST_EPOCHS, recipe.train.max_epochs)
+    to_the_end = recipe.train.model_copy(update={"max_epochs": epochs, "patience": epochs})
     vocabulary = model.vocabulary
     task = Task(
         train,
@@ -53,7 +55,7 @@ def teach(model: TrainedModel, validation: EncodedNames, params: Params) -> Less
         vocabulary.size,
         vocabulary.num_categories,
         recipe.model,
-        recipe.train,
+        to_the_end,
         torch.device("cpu"),
         member_seed(recipe.seed, 0),
     )
