@@ -225,8 +225,11 @@ def with_fixed_logits(model: TrainedModel, logits: list[float]) -> TrainedModel:
 
 def in_numpy(
     network: RecurrentNetwork, ids: list[int], category: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """a_t of the last layer, (T, H), and y_t, (T, V), by the equations, from one-hot vectors."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """a_t and c_t of the last layer, each (T, H), and y_t, (T, V), from one-hot vectors.
+
+    By the equations. c_t is zero but for an `lstm`.
+    """
 
     def sigmoid(x: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-x))
@@ -235,7 +238,7 @@ def in_numpy(
     layers, hidden_size = network.params.num_layers, network.params.hidden_size
     a = [np.zeros(hidden_size) for _ in range(layers)]
     c = [np.zeros(hidden_size) for _ in range(layers)]
-    activations, predictions = [], []
+    activations, cell_states, predictions = [], [], []
     for x in np.eye(network.vocab_size)[ids]:
         for i in range(layers):
             W_ax, W_aa, b_a = (weights[f"layers.{i}.{n}"] for n in ("W_ax", "W_aa", "b_a"))
@@ -260,8 +263,9 @@ def in_numpy(
         logits = weights["W_ya"] @ x + weights["b_y"]
         e = np.exp(logits - logits.max())
         activations.append(x)
+        cell_states.append(c[-1].copy())
         predictions.append(e / e.sum())
-    return np.array(activations), np.array(predictions)
+    return np.array(activations), np.array(cell_states), np.array(predictions)
 
 
 @pytest.fixture

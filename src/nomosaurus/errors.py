@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     return ISOLATED_OR_UNSAFE.sub(lambda found: found[1] or f"\\u{ord(found[0]):04x}", text)
 
 
+def visible(character: str) -> str:
+    """A character as one can see it, the space too."""
+    return "␣" if character == " " else character
+
+
 def abridged(text: str) -> str:
     """Text whose words of over 200 characters, and lines of over 1,000, lack their middle."""
     text = re.sub(r"(\S{120})\S{21,}(\S{60})", r"\1…\2", text)

@@ -20,13 +20,17 @@ def test_numbers_equal_numpys(cell, num_layers, number):
     network = model.mixture.networks[number - 1]
     explanation = explain(model, "belana", number)
     ids = [0, *model.vocabulary.encode("belana").tolist()]
-    activations, predictions = in_numpy(network, ids)  # (T, H), (T, V)
+    activations, cell_states, predictions = in_numpy(network, ids)  # (T, H), (T, H), (T, V)
     np.testing.assert_allclose(explanation.activations, activations, atol=1e-6)
+    if cell == "lstm":
+        np.testing.assert_allclose(explanation.cell_states, cell_states, atol=1e-6)
+    else:
+        assert explanation.cell_states is None
     for t, (step, y) in enumerate(zip(explanation.steps, predictions, strict=True)):
         np.testing.assert_allclose(step.prediction, y, atol=1e-6)
         target = [*ids[1:], 0][t]
         assert step.bits == pytest.approx(-math.log2(y[target]), abs=1e-5)
-        _, forgetful = in_numpy(network, [ids[t]])  # the step alone, from the zero state
+        *_, forgetful = in_numpy(network, [ids[t]])  # the step alone, from the zero state
         assert step.forgetful_bits == pytest.approx(-math.log2(forgetful[0, target]), abs=1e-5)
 
 
@@ -36,12 +40,12 @@ def test_numbers_equal_numpys_for_a_category(cell):
     explanation = explain(model, "belana", given="other")
     assert explanation.category == "other"
     ids = [0, *model.vocabulary.encode("belana").tolist()]
-    activations, predictions = in_numpy(model.mixture.networks[0], ids, category=1)
+    activations, _, predictions = in_numpy(model.mixture.networks[0], ids, category=1)
     np.testing.assert_allclose(explanation.activations, activations, atol=1e-6)
     for t, step in enumerate(explanation.steps):
         np.testing.assert_allclose(step.prediction, predictions[t], atol=1e-6)
         target = [*ids[1:], 0][t]
-        _, forgetful = in_numpy(model.mixture.networks[0], [ids[t]], category=1)
+        *_, forgetful = in_numpy(model.mixture.networks[0], [ids[t]], category=1)
         assert step.forgetful_bits == pytest.approx(-math.log2(forgetful[0, target]), abs=1e-5)
     (scored,) = model.score(["belana"], "other")
     total = sum(step.model_bits for step in explanation.steps)

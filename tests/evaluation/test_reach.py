@@ -12,7 +12,7 @@ def test_the_gradient_of_an_rnn_is_what_the_equations_give():
     (network,) = model.mixture.networks
     name = model.train.select(np.array([0]))
     ids, targets = [0, *name[0]], [*name[0], 0]
-    a, y = in_numpy(network, ids)
+    a, _, y = in_numpy(network, ids)
     weights = {n.rpartition(".")[2]: p.detach().numpy() for n, p in network.named_parameters()}
     norms: list[list[float]] = [[] for _ in ids]
     for t, target in enumerate(targets):

@@ -29,7 +29,7 @@ def make(cell: str, num_layers: int = 1, num_categories: int = 0) -> RecurrentNe
 @pytest.mark.parametrize("ids", [[0], [0, 3, 1, 4, 4, 2]])
 def test_step_unroll_and_the_equations_agree(cell, num_layers, ids):
     network = make(cell, num_layers)
-    _, expected = in_numpy(network, ids)  # (T, V)
+    *_, expected = in_numpy(network, ids)  # (T, V)
     unrolled = network.unroll(torch.tensor([ids])).softmax(-1)  # (1, T, V)
     assert unrolled.shape == (1, len(ids), V)
     np.testing.assert_allclose(unrolled[0].detach(), expected, atol=1e-12)
@@ -52,7 +52,7 @@ def test_step_unroll_and_the_equations_agree_on_categories(cell, num_layers):
         logits, state = network.step(torch.tensor([i] * 3), state, known)
         torch.testing.assert_close(logits.softmax(-1), unrolled[:, t])
     for row, category in enumerate([2, 0, None]):
-        _, expected = in_numpy(network, ids, category)  # (T, V)
+        *_, expected = in_numpy(network, ids, category)  # (T, V)
         np.testing.assert_allclose(unrolled[row].detach(), expected, atol=1e-12)
     torch.testing.assert_close(network.unroll(torch.tensor([ids])).softmax(-1)[0], unrolled[2])
     assert (unrolled[0] - unrolled[1]).abs().max() > 1e-3

@@ -12,7 +12,14 @@ from nomosaurus.errors import NomosaurusError
 from nomosaurus.evaluation.explain import explain
 from nomosaurus.model.network import GATES
 from nomosaurus.params import CELLS
-from nomosaurus.report.pictures import draw_activations, draw_compact, draw_unrolled, save_picture
+from nomosaurus.report.pictures import (
+    EQUATIONS,
+    GATE_NAMES,
+    draw_activations,
+    draw_compact,
+    draw_unrolled,
+    save_picture,
+)
 
 
 def pictures(model, *names: str) -> dict:
@@ -34,13 +41,20 @@ def texts(path) -> list[str]:
 def test_pictures_say_what_they_show(tmp_path, cell):
     for name, figure in pictures(make_model(cell=cell), "belana", "abel").items():
         save_picture(figure, tmp_path / name)
+    belana, abel = (explain(make_model(cell=cell), name) for name in ("belana", "abel"))
     activations = texts(tmp_path / "activations.svg")
     assert f"What network 1 ({cell}) remembers, and what each character costs it" in activations
-    assert "belana: what comes" in activations
-    assert "abel: what comes" in activations
-    assert activations.count("end") == activations.count("start") == 2
+    for explanation in (belana, abel):
+        bits = sum(step.bits for step in explanation.steps)
+        without = sum(step.forgetful_bits for step in explanation.steps)
+        assert explanation.name in activations
+        assert f"{bits:.0f} bits, {without:.0f} without memory" in activations
+    assert activations.count("start") == (4 if cell == "lstm" else 2)  # below a_t, and below c_t
+    assert ("8 units of cₜ" in activations) == (cell == "lstm")
+    forgotten = "aₜ₋₁ and cₜ₋₁" if cell == "lstm" else "aₜ₋₁"
+    assert forgotten in activations
     unrolled = texts(tmp_path / "unrolled.svg")
-    for word in ("W_ax", "W_aa", "W_ya", "xₜ", "aₜ", "yₜ", "start", "end"):
+    for word in ("W_ax", "W_aa", "W_ya", "xₜ", "aₜ", "a₀ = 0", "yₜ = softmax", "start", "end"):
         assert word in unrolled
     assert sum(bool(re.search(r"\d%", text)) for text in unrolled) == 3 * 7  # three a step
     compact = " ".join(texts(tmp_path / "compact.svg"))
@@ -50,8 +64,68 @@ def test_pictures_say_what_they_show(tmp_path, cell):
         f"W_ax, {8 * gates} x {vocab_size}",
         f"W_aa, {8 * gates} x 8",
         f"W_ya, {vocab_size} x 8",
+        "b_a",
+        "b_y",
+        "tanh",
+        "softmax",
+        "a₀ = 0",
+        EQUATIONS[cell],
     ):
         assert matrix in compact
+    assert len(GATE_NAMES[cell]) == (gates if gates > 1 else 0)
+    for gate in GATE_NAMES[cell]:
+        assert gate.split()[0] in compact
+    for character in make_model().vocabulary.characters:  # below W_ax and beside W_ya
+        assert texts(tmp_path / "compact.svg").count(character) >= 2
+
+
+def drawn(axes) -> np.ndarray:
+    (image,) = axes.images
+    return np.asarray(image.get_array())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_units_stand_in_one_order_that_comes_from_the_weights(cell):
+    model = make_model(cell=cell)
+    read = [explain(model, name) for name in ("belana", "abel", "nala")]
+    weights = model.mixture.networks[0].W_ya.detach().numpy()
+    spoken_for = (weights - weights.mean(axis=0)).argmax(axis=0)
+    panels = [axes for axes in draw_activations(read).axes if axes.images]
+    wanted = [explanation.activations for explanation in read]
+    if cell == "lstm":
+        wanted += [explanation.cell_states for explanation in read]
+    orders = []
+    for axes, values in zip(panels, wanted, strict=True):
+        rows = [column.tolist() for column in values.T]
+        orders.append([rows.index(row.tolist()) for row in drawn(axes)])
+    assert orders == [orders[0]] * len(orders)
+    assert sorted(orders[0]) == list(range(8))
+    assert spoken_for[orders[0]].tolist() == sorted(spoken_for)
+
+
+def test_a_space_is_visible(tmp_path):
+    model = make_model(["la paz", "san jose", "lima"])
+    for name, figure in pictures(model, "la paz").items():
+        save_picture(figure, tmp_path / name)
+        assert "␣" in texts(tmp_path / name), name
+        assert " " not in texts(tmp_path / name), name
+
+
+@pytest.mark.parametrize("names", [["a"], ["belana"], ["a", "belanabelana", "ab"]])
+def test_no_text_lies_over_another(names):
+    model = make_model([*names, "ana", "bela"], cell="lstm")
+    figure = draw_activations([explain(model, name) for name in names])
+    figure.draw_without_rendering()
+    texts_drawn = [figure._suptitle, figure._supxlabel]  # which have no other name
+    texts_drawn += [axes.title for axes in figure.axes] + [a._left_title for a in figure.axes]
+    boxes = [text.get_window_extent() for text in texts_drawn if text.get_text()]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        for other in boxes[:i]:
+            apart = box.x1 <= other.x0 or other.x1 <= box.x0
+            assert apart or box.y1 <= other.y0 or other.y1 <= box.y0
 
 
 def test_the_same_picture_has_the_same_bytes(tmp_path):

@@ -23,6 +23,7 @@ from nomosaurus.errors import (
     PipelineError,
     one_line_errors,
     standard_error,
+    visible,
 )
 from nomosaurus.files import project_root
 from nomosaurus.params import MOST_SAMPLES, SampleSettings
@@ -257,7 +258,7 @@ def _print_assessment(name: "Assessment", model: "TrainedModel") -> None:
         low, high = shown.large(name.rank_low), shown.large(name.rank_high)
         rank = f"about {shown.large(name.rank)} (95 % interval {low} to {high})"
     surprise = name.surprise
-    what = shown.visible(surprise.character) if surprise.character else "its end"
+    what = visible(surprise.character) if surprise.character else "its end"
     console = shown.console()
     rows = {
         "on the list": "no" if name.new else "yes",
@@ -292,7 +293,7 @@ def _print_assessments(names: "list[Assessment]", widths: list[int]) -> list[int
             f"{name.percentile_held_out:.0f} %",
             f"> {shown.large(name.rank_low)}" if name.rank is None else shown.large(name.rank),
             "yes" if name.new else "no",
-            f"{shown.isolated(shown.visible(name.surprise.character) or 'end', console)} "
+            f"{shown.isolated(visible(name.surprise.character) or 'end', console)} "
             f"{name.surprise.bits:.1f}",
             f"{shown.isolated(name.nearest[0].name, console)} ({name.nearest[0].distance})",
         )
@@ -322,16 +323,17 @@ def explain(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw the activations: a file that ends in .svg, .png or .pdf. Time goes "
-            "across, units down, sorted by the step at which each is strongest."
+            help="Draw what it costs and what it remembers: a file that ends in .svg, .png or "
+            ".pdf. Time goes across, units down, in the order of the characters they speak for."
         ),
     ] = None,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="One JSON object: a step each with x, a (all of a_t), y (all of y_t), target, "
-            "bits, forgetful_bits, model_bits; empty x or target is the boundary.",
+            help="One JSON object: a step each with x, a (all of a_t), c (all of c_t; null but for "
+            "an lstm), y (all of y_t), target, bits, forgetful_bits, model_bits; empty x or target "
+            "is the boundary.",
         ),
     ] = False,
     model: ModelOption = None,
@@ -339,7 +341,7 @@ def explain(
     """Show step by step what a network reads, remembers and expects in a name.
 
     At each step the network reads x_t, updates its activation a_t, and predicts y_t. The
-    table shows what the next character costs in bits: with memory, with a_{t-1} forgotten,
+    table shows what the next character costs in bits: with memory, with the memory forgotten,
     and for the whole model. If the names have categories and none is given, the model takes
     the one that it finds likeliest for the name.
 
@@ -366,18 +368,18 @@ def explain(
     )
     units = max(4, min(24, console.width - 72))  # the other columns take 72
 
-    def visible(character: str) -> str:
-        return shown.isolated(shown.visible(character), console)
+    def seen(character: str) -> str:
+        return shown.isolated(visible(character), console)
 
     strips = _strips(explanation.activations, units)
     for t, (step, strip) in enumerate(zip(explanation.steps, strips, strict=True), start=1):
         likely = explanation.most_likely(step, 3)
         table.add_row(
             str(t),
-            visible(step.x) or "start",
+            seen(step.x) or "start",
             strip,
-            ", ".join(f"{visible(c) or 'end'} {p:.0%}" for c, p in likely),
-            visible(step.target) or "end",
+            ", ".join(f"{seen(c) or 'end'} {p:.0%}" for c, p in likely),
+            seen(step.target) or "end",
             f"{step.bits:.2f}",
             f"{step.forgetful_bits:.2f}",
             f"{step.model_bits:.2f}",
@@ -390,13 +392,14 @@ def explain(
     table.add_row("", "", "", "", "all", *(f"{total:.2f}" for total in totals))
     console.print(table)
     params = explanation.network.params
+    forgotten = "a_{t-1} and c_{t-1}" if params.cell == "lstm" else "a_{t-1}"
     print(
         "\nx_t          the character that is read\n"
         f"a_t          the {len(strips[0])} of {params.hidden_size} units that move most, from "
         "▁ (-1) to █ (1)\n"
         f"y_t          the characters that network {network} ({params.cell}) expects next\n"
         "bits         what the character that came costs this network\n"
-        "forgetting   the same with a_{t-1} set to zero at that step\n"
+        f"forgetting   the same with {forgotten} set to zero before that step\n"
         "model        what it costs the whole model"
     )
     if explanation.category is not None:
@@ -436,7 +439,7 @@ def info(model: ModelOption = None) -> None:
         "list": f"{recipe.data.path}: {len(trained.known_hashes):,} names, "
         f"{trained.train.num_names:,} of them to learn from",
         "characters": f"{len(vocabulary.characters):,}: "
-        + " ".join(shown.isolated(shown.visible(c), console) for c in vocabulary.characters[:60])
+        + " ".join(shown.isolated(visible(c), console) for c in vocabulary.characters[:60])
         + (" …" if len(vocabulary.characters) > 60 else ""),
         "start": f"from {recipe.train.start_from}" if recipe.train.start == "base" else "fresh",
         "training": f"seed {recipe.seed}; "

@@ -47,11 +47,6 @@ def pairs(rows: Mapping[str, str]) -> Table:
     return table
 
 
-def visible(character: str) -> str:
-    """A character as one can see it, the space too."""
-    return "␠" if character == " " else character
-
-
 def isolated(text: str, console: Console) -> str:
     """Text whose letters run from right to left, kept apart from the line around it.
 

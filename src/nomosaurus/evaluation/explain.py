@@ -27,16 +27,18 @@ class Step:
     Attributes:
         x: The character that is read; empty for the boundary before the name.
         activation: a_t of the last layer, shape (H,).
+        cell_state: c_t of the last layer, shape (H,); None but for an `lstm`.
         prediction: y_t, a probability for each character of the vocabulary, shape (V,).
         target: The character that comes; empty for the end.
         bits: What it costs: -log2 y_t[target]; for a character that no training name has,
             -log2 of the unknown event's probability.
-        forgetful_bits: The same if a_{t-1} is zeroed before this step.
+        forgetful_bits: The same if a_{t-1}, and c_{t-1} of an `lstm`, are zeroed before this step.
         model_bits: What it costs the whole model, all networks and the n-gram mixed.
     """
 
     x: str
     activation: np.ndarray
+    cell_state: np.ndarray | None
     prediction: np.ndarray
     target: str
     bits: float
@@ -69,6 +71,12 @@ class Explanation:
         """a_1 to a_T, shape (T, H)."""
         return np.stack([step.activation for step in self.steps])
 
+    @property
+    def cell_states(self) -> np.ndarray | None:
+        """c_1 to c_T of an `lstm`, shape (T, H)."""
+        states = [step.cell_state for step in self.steps if step.cell_state is not None]
+        return np.stack(states) if states else None
+
     def most_likely(self, step: Step, count: int) -> list[tuple[str, float]]:
         """The characters that a step finds most likely to come, with their probabilities."""
         order = np.argsort(-step.prediction, kind="stable")[:count]
@@ -85,6 +93,7 @@ class Explanation:
                 {
                     "x": step.x,
                     "a": step.activation.tolist(),
+                    "c": None if step.cell_state is None else step.cell_state.tolist(),
                     "y": dict(zip(self.symbols, step.prediction.tolist(), strict=True)),
                     "target": step.target,
                     "bits": step.bits,
@@ -149,6 +158,7 @@ def explain(
             Step(
                 x=["", *letters][t],
                 activation=state[-1, 0, 0].numpy(),
+                cell_state=state[-1, 1, 0].numpy() if state.shape[1] > 1 else None,
                 prediction=prediction.numpy(),
                 target=[*letters, ""][t],
                 bits=bits(prediction),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nomosaurus.errors import visible
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.figures import CATALOGUE
 from nomosaurus.model.trained import TrainedModel
@@ -63,7 +64,7 @@ def build_card(
 ) -> str:
     """The model card, from the model, its file's content and the pipeline's metrics files."""
     recipe = model.recipe
-    characters = ["␠" if c == " " else c for c in model.vocabulary.characters]
+    characters = [visible(c) for c in model.vocabulary.characters]
     more = ["…"] if len(characters) > CHARACTERS_SHOWN else []
     values = _common(model_file, prepared, details, names, origin)
     return render(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nomosaurus.errors import visible
 from nomosaurus.evaluation.estimate import Estimate
 from nomosaurus.evaluation.figures import CATALOGUE, Description
 from nomosaurus.model.trained import TrainedModel
@@ -246,9 +247,11 @@ PICTURES = {
     ),
     "activations.svg": (
         "Activations",
-        "Bits of each character of three held-out names, and all activations below them.",
+        "Bits of each character of three held-out names, and below them all activations, and the "
+        "cell states of an lstm.",
         "Above, what each character cost, with the network’s memory and without it; below, what "
-        "the network holds in mind while it reads.",
+        "the network holds in memory while it reads. Units stand in the same order everywhere: by "
+        "the character each speaks for most, which comes from the weights, not from the names.",
     ),
 }
 """Title, alternative text and caption of each picture by its file's name, in the page's order."""
@@ -336,7 +339,7 @@ def build_report(
         "categories": [_category_row(row) for row in details["categories"]],
         "pictures": [_picture(name, pictures[name]) for name in in_order if name in pictures],
         "model": model,
-        "characters_shown": model.vocabulary.characters[:CHARACTERS_SHOWN],
+        "characters_shown": [visible(c) for c in model.vocabulary.characters[:CHARACTERS_SHOWN]],
         "prepared": prepared,
         "dropped": dropped(prepared),
         "trained": trained,
