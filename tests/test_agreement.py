@@ -38,9 +38,12 @@ DOCUMENTS = [
         "docs/base.md",
         "docs/learning.md",
         "docs/names.md",
+        "docs/play.md",
+        "docs/recorrido.md",
         "docs/team.md",
         "docs/team-actions.md",
         "docs/team-server.md",
+        "docs/walk.md",
     )
 ]
 REPORT = REPOSITORY / "src/nomosaurus/report/page.html.jinja"
