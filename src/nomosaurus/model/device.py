@@ -37,7 +37,9 @@ def make_repeatable(num_threads: int) -> None:
     """
     torch.set_num_threads(num_threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # The same as use_deterministic_algorithms(True), which would also import torch's compiler:
+    # seconds in each process, for nothing that is used here.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory before it is written. Filling it all the same, which comes with
     # the line above, takes a sixth of the time with a vocabulary of thousands. (The attribute is
     # a property of the module's own class, which mypy does not see.)
