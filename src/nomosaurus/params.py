@@ -267,6 +267,7 @@ class PromoteParams(Section):
 
     registered_model: str = Field(pattern=r"^[\w.-]{1,100}$")
     margin_nats: float = Field(ge=0, le=100)
+    min_gain_nats: float = Field(ge=-100, le=100)
     min_novelty: float = Field(ge=0, le=1)
     min_validity: float = Field(ge=0, le=1)
     min_uniqueness: float = Field(ge=0, le=1)

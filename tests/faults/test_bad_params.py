@@ -207,6 +207,7 @@ VALUES = [
     value("promote.margin_nats", float("nan")),
     value("promote.margin_nats", -1),
     value("promote.min_novelty", 2),
+    value("promote.min_gain_nats", "much"),
     Case("shares that leave too little", lambda folder: set_params(
         folder, {"data.validation_share": 0.3, "data.test_share": 0.3}), "at most 0.5"),
     Case("lengths that no name has", lambda folder: set_params(

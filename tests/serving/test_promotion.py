@@ -11,13 +11,19 @@ from nomosaurus.names.vocabulary import Vocabulary
 from nomosaurus.serving.promotion import Challenger, Version, decide
 
 RULES = params_with(
-    promote={"margin_nats": 0.01, "min_novelty": 0.5, "min_validity": 0.9, "min_uniqueness": 0.6}
+    promote={
+        "margin_nats": 0.01,
+        "min_gain_nats": 0.02,
+        "min_novelty": 0.5,
+        "min_validity": 0.9,
+        "min_uniqueness": 0.6,
+    }
 ).promote
 CHAMPION = Version(1, "sha of 1", "test list", "c0ffee1")
 CHALLENGER = Challenger(
     Version(2, "sha of 2", "test list", "c0ffee2"),
     dirty=False,
-    figures={"novelty": 0.5, "validity": 0.95, "uniqueness_at_10k": 0.8},
+    figures={"gain_nats": 0.02, "novelty": 0.5, "validity": 0.95, "uniqueness_at_10k": 0.8},
 )
 BOOTSTRAP = Bootstrap(200, seed=1)
 
@@ -78,8 +84,8 @@ def test_the_first_champion_needs_only_the_floors():
 
 
 @pytest.mark.parametrize("champion", [None, CHAMPION])
-@pytest.mark.parametrize("figure", ["novelty", "validity", "uniqueness_at_10k"])
-@pytest.mark.parametrize("value", [0.4999, None])
+@pytest.mark.parametrize("figure", ["gain_nats", "novelty", "validity", "uniqueness_at_10k"])
+@pytest.mark.parametrize("value", [-0.1, None])
 def test_a_figure_below_its_floor_or_missing_is_refused(champion, figure, value):
     figures = {name: kept for name, kept in CHALLENGER.figures.items() if name != figure}
     figures |= {} if value is None else {figure: value}
@@ -87,7 +93,7 @@ def test_a_figure_below_its_floor_or_missing_is_refused(champion, figure, value)
     verdict = decide(replace(CHALLENGER, figures=figures), champion, comparison, 0, RULES)
     (reason,) = failed(verdict)
     assert figure in reason
-    assert ("0.4999" if value else "evaluate") in reason
+    assert ("-0.1000" if value else "evaluate") in reason
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_every_reason_is_said_in_words_in_json_and_in_markdown():
     bad = replace(CHALLENGER, dirty=True, figures={"novelty": 0.1})
     verdict = decide(bad, CHAMPION, gain(-0.08, -0.05, -0.02), 1, RULES)
     reasons = failed(verdict)
-    assert len(reasons) == 6
+    assert len(reasons) == 7
     as_dict = verdict.as_dict()
     assert as_dict["promoted"] is False
     assert as_dict["comparison"]["gain"] == asdict(Estimate(-0.05, -0.08, -0.02))

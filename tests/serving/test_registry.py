@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STORES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slowest)]
 
 TEST = ["nana", "alla", "aena", "lana", "nela", "abana", "balna", "anala", "enala", "alana"]
-FIGURES = {"novelty": 0.9, "validity": 0.99, "uniqueness_at_10k": 0.9}
+FIGURES = {"gain_nats": 0.1, "novelty": 0.9, "validity": 0.99, "uniqueness_at_10k": 0.9}
 GRADES = {"worse": -1.0, "plain": 0.0, "better": 0.7, "best": 1.4}
 GRADES |= {"dirty": 1.1, "copying": 1.3}
 """How much each model prefers the a, which TEST is full of."""
@@ -359,11 +359,18 @@ def test_a_dirty_run_is_refused(run, client):
     assert "champion" not in client.aliases()
 
 
-def test_figures_below_a_floor_are_refused(run):
-    log_run("copying", FIGURES | {"novelty": 0.05})
-    code, out, _ = promote_file(run, "copying")
+@pytest.mark.parametrize(
+    ("figure", "value", "reason"),
+    [
+        ("novelty", 0.05, "novelty is 0.0500, below promote.min_novelty"),
+        ("gain_nats", -0.177, "gain_nats is -0.1770, below promote.min_gain_nats, 0"),
+    ],
+)
+def test_figures_below_a_floor_are_refused(run, figure, value, reason):
+    log_run(figure, FIGURES | {figure: value})
+    code, out, _ = promote_file(run, figure)
     assert code == 3
-    assert "novelty is 0.0500, below promote.min_novelty" in out
+    assert reason in out
 
 
 def test_a_model_without_a_run_is_an_error(run):

@@ -132,10 +132,33 @@ def test_a_proposal_is_a_branch_with_the_commits_and_a_pull_request(gh, proposal
     gh.answers(["pr create", "https://example.invalid/pull/1", 0])
     assert propose(proposal, "o/r", "main") == "Proposed: https://example.invalid/pull/1\n"
     assert git(tmp_path / "origin", "log", "-1", "--format=%s", "retrain-0123456789ab") == "second"
-    arguments, said = gh.calls()[-1]
+    (arguments, said), _ = gh.calls()[-2:]  # the last looks for older proposals
     assert arguments[arguments.index("--title") + 1] == "Retrained: `$(touch pwned)`"
     assert arguments[arguments.index("--base") + 1] == "main"
     assert said == "it is *better*\n"
+
+
+def test_older_proposals_are_closed_and_nobody_elses(gh, proposal):
+    opened = [
+        (1, "retrain-0123456789ab", False),  # this one
+        (2, "retrain-aaaaaaaaaaaa", False),
+        (3, "retrain-bbbbbbbbbbbb", True),  # a stranger's branch of such a name
+        (4, "a-new-cell", False),
+        (5, "retrain-cccccccccccc", False),
+    ]
+    keys = ("number", "headRefName", "isCrossRepository")
+    gh.answers(
+        ["--state open", json.dumps([dict(zip(keys, one, strict=True)) for one in opened]), 0],
+        ["pr create", "https://example.invalid/pull/1", 0],
+        ["pr close 5", "locked", 1],
+    )
+    said = propose(proposal, "o/r", "main")
+    assert said.startswith(
+        "Proposed: https://example.invalid/pull/1\nClosed in its favour: #2\n#5 is"
+    )
+    closed = [call[0] for call in gh.calls() if call[0][:2] == ["pr", "close"]]
+    assert [call[2] for call in closed] == ["2", "5"]
+    assert closed[0][-1] == "A newer retraining takes its place: https://example.invalid/pull/1"
 
 
 def test_the_same_model_is_proposed_once_even_if_it_was_turned_down(gh, proposal):

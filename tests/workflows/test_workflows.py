@@ -133,7 +133,7 @@ def test_a_challenger_that_wins_becomes_a_pull_request(won):
         "| `model.ngram_weight` | `0.0` | `auto` |",
         "```mermaid",
         "| names before | names after |",
-        "close it and open it again",
+        "*Approve workflows to run*",
     ):
         assert part in body
     assert run.jobs["retrain"].summary == body

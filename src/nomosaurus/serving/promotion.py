@@ -8,6 +8,7 @@ from nomosaurus.evaluation.estimate import Comparison
 from nomosaurus.params import PromoteParams
 
 FLOORS = {
+    "gain_nats": "min_gain_nats",
     "novelty": "min_novelty",
     "validity": "min_validity",
     "uniqueness_at_10k": "min_uniqueness",

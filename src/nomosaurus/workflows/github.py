@@ -73,8 +73,8 @@ def comment(folder: Path, repository: str, commit: str, run_url: str) -> str:
 def propose(folder: Path, repository: str, base: str) -> str:
     """Push the commits that `retraining.retrain` left as a branch, and open a pull request.
 
-    Returns Markdown on what came of it. The repository is OWNER/REPO, `base` the branch to
-    merge into.
+    Proposals of earlier retrainings that are still open are closed. Returns Markdown on the
+    outcome. The repository is OWNER/REPO, `base` the branch to merge into.
 
     Raises:
         GitHubError: If there is nothing to propose.
@@ -106,7 +106,25 @@ def propose(folder: Path, repository: str, base: str) -> str:
             "In the settings, under Actions, General, a box lets workflows open them. Or open it "
             f"here: {server}/{repository}/compare/{base}...{branch}?expand=1\n"
         )
-    return f"Proposed: {url.strip()}\n"
+    return f"Proposed: {url.strip()}\n{_close_older(repository, base, branch, url.strip())}"
+
+
+def _close_older(repository: str, base: str, branch: str, url: str) -> str:
+    """Close what earlier retrainings proposed and nobody merged; their branches stay."""
+    where = ("--repo", repository)
+    filters = ("--base", base, "--state", "open", "--json", "number,headRefName,isCrossRepository")
+    said = ""
+    for found in json.loads(run("gh", "pr", "list", *where, *filters) or "[]"):
+        name, number = found["headRefName"], str(found["number"])
+        if name == branch or found["isCrossRepository"] or not BRANCH.fullmatch(name):
+            continue
+        why = f"A newer retraining takes its place: {url}"
+        try:
+            run("gh", "pr", "close", number, *where, "--comment", why)
+            said += f"Closed in its favour: #{number}\n"
+        except PipelineError as error:
+            said += f"#{number} is older, but closing it was refused ({error}).\n"
+    return said
 
 
 def cut(body: str) -> str:

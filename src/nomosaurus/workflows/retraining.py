@@ -37,9 +37,9 @@ KEY = r"[a-z_]+(?:\.[a-z_]+)?"
 
 HOW_IT_WAS_CHECKED = """### How this was checked
 
-The job that trained it found dvc.lock fresh afterwards. A pull request that a workflow opens
-starts no other workflow: close it and open it again, and CI checks it too. The artifacts of the
-job hold the model, its report, and `mlflow.db` with the runs.
+The job that trained it found dvc.lock fresh afterwards. In a pull request that a workflow opens,
+GitHub starts no check by itself: *Approve workflows to run* there lets CI check it too. The
+artifacts of the job hold the model, its report, and `mlflow.db` with the runs.
 """
 HOW_TO_TAKE_IT = """### To take it all the same
 
