@@ -495,7 +495,7 @@ def test_the_commands_and_the_python_of_the_documents_work(
         assert capsys.readouterr().out.strip()
 
 
-def test_dvcs_own_commands_read_the_projects_files(project):
+def test_dvcs_own_commands_read_the_projects_files(project, tmp_path):
     metrics = succeed(project, "dvc", "metrics", "show")
     assert "perplexity" in metrics
     assert "details" not in metrics
@@ -508,3 +508,7 @@ def test_dvcs_own_commands_read_the_projects_files(project):
         assert words in page
     for picture in ("activations", "unrolled", "compact"):
         assert f"{picture}.svg" in page
+    assert "nomosaurus@v0.0.1" in succeed(project, "gto", "register", "nomosaurus")
+    got = tmp_path / "got.safetensors"
+    succeed(project, "dvc", "artifacts", "get", ".", "nomosaurus", "-o", str(got))
+    assert got.read_bytes() == (project / "models/model.safetensors").read_bytes()

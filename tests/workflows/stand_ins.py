@@ -47,7 +47,7 @@ elif action == "actions/download-artifact":
     if not source.is_dir():
         sys.exit(f"no artifact {inputs['name']!r} in run {run_id}")
     copy(source, paths[0])
-elif action == "actions/cache/save" and paths[0].exists():
+elif action == "actions/cache/save" and paths[0].exists() and not (caches / inputs["key"]).exists():
     copy(paths[0], caches / inputs["key"])
 elif action == "actions/cache/restore":
     kept = sorted(caches.glob("*"), key=lambda path: path.stat().st_mtime)
