@@ -2,11 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, as_project, make_model
 from ruamel.yaml import YAML
+
+from nomosaurus.model.file import save_model
 
 LIBRARY = REPOSITORY / "src/nomosaurus"
 PACKAGES = [
@@ -106,3 +111,49 @@ def test_a_stage_depends_on_its_script_and_the_rooms_that_decide_its_bytes(stage
         wanted = {f"pipeline/{stage}.py"}
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "pipeline/"))}
     assert code == wanted
+
+
+WITHOUT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from nomosaurus.commands.app import app
+app()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("generate", "-n", "2", "--csv", "--model", "m.safetensors"), 0),
+        (("score", "belana", "--model", "m.safetensors"), 0),
+        (("explain", "belana", "--plot", "x.svg", "--model", "m.safetensors"), 0),
+        (("info", "--model", "m.safetensors"), 0),
+        (("runs",), 1),
+    ],
+)
+def test_a_loaded_model_needs_no_more_than_the_wheel_alone_brings(tmp_path, arguments, code):
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    pipeline = project["optional-dependencies"]["pipeline"]
+    absent = {re.match(r"\w+", requirement).group() for requirement in pipeline}
+    save_model(tmp_path / "m.safetensors", make_model())
+    folder = as_project(tmp_path)
+    script = WITHOUT.format(absent=absent)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == code, result.stderr
+    if code:
+        (line,) = result.stderr.splitlines()
+        assert "is not installed" in line
+        assert "nomosaurus[pipeline]" in line

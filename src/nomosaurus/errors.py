@@ -192,6 +192,16 @@ def one_line_errors() -> Iterator[None]:
         except NomosaurusError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
+        except ModuleNotFoundError as error:
+            package = (error.name or "nomosaurus").partition(".")[0]
+            if package == "nomosaurus":
+                raise
+            print(
+                f"error: {package} is not installed; stages, the store and the workflows need "
+                "what \"pip install 'nomosaurus[pipeline]'\" brings",
+                file=sys.stderr,
+            )
+            raise SystemExit(1) from None
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -129,7 +129,9 @@ class Runner:
         subprocess.run([*git, "checkout", "-q", "-B", branch, "refs/act"], check=True)
         subprocess.run([*git, "fetch", "-q", "origin"], check=True)
         (folder / "event.json").write_text(json.dumps({"ref": ref, **(payload or {})}))
-        command = [ACT, event, "-W", str(workflow), "-e", str(folder / "event.json"), "--json"]
+        known = folder / workflow.name  # all of it but the one key that act does not know yet
+        known.write_text(workflow.read_text("utf-8").replace("\n  queue: max\n", "\n"), "utf-8")
+        command = [ACT, event, "-W", str(known), "-e", str(folder / "event.json"), "--json"]
         command += ["-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server"]
         command += ["--action-cache-path", str(folder / "act")]
         for name, value in {"GITHUB_TOKEN": "a-token", **(secrets or {})}.items():
@@ -160,7 +162,7 @@ class Runner:
         result = subprocess.run(
             command, cwd=checkout, env=kept, capture_output=True, text=True, check=False
         )
-        return self._read(run_id, workflow, result.stdout)
+        return self._read(run_id, workflow, result.stdout + result.stderr)
 
     def _stand_ins(self, workflow: Path) -> list[str]:
         """Flags that put a stand-in in the place of each action that the workflow uses."""

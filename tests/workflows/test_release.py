@@ -22,7 +22,8 @@ MODEL = "models/model.safetensors"
 OUT = Path("../out")
 FILES = [
     *("MODEL_CARD.md", "NOTES.md", "SHA256SUMS"),
-    *("model.safetensors", "play.html", "report.html", "sbom.cdx.json"),
+    *("model.safetensors", f"nomosaurus-{__version__}-py3-none-any.whl"),
+    *("play.html", "report.html", "sbom.cdx.json"),
 ]
 
 

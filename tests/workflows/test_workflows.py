@@ -70,7 +70,8 @@ def started(tmp_path_factory) -> Path:
     checkout = home / "checkout"
     checkout.mkdir()
     clone(checkout)
-    set_params(checkout, model__members=1, model__ngram_weight=0.0, promote__min_uniqueness=0.0)
+    poor = {"promote__min_uniqueness": 0.0, "promote__min_gain_nats": -100.0}
+    set_params(checkout, model__members=1, model__ngram_weight=0.0, **poor)
     succeed(checkout, "dvc", "repro")
     for name in ("mlflow.db", "mlflow.db.lock"):
         (checkout / name).unlink(missing_ok=True)
@@ -334,7 +335,7 @@ def test_a_pull_request_with_a_stale_lock_fails_before_it_trains(project):
     assert job.steps["The pipeline from scratch"].outcome == "skipped"
 
 
-def test_a_tag_publishes_model_card_report_and_checksums(project):
+def test_a_tag_publishes_model_card_report_wheel_and_checksums(project):
     tag = f"v{__version__}"
     project.git("tag", tag)
     project.git("push", "-q", "origin", tag)
@@ -343,7 +344,8 @@ def test_a_tag_publishes_model_card_report_and_checksums(project):
     (call,) = project.calls("release", "create")
     published = {"model.safetensors", "report.html", "play.html"}
     published |= {"MODEL_CARD.md", "sbom.cdx.json", "SHA256SUMS"}
-    assert {*call["argv"][-6:]} == published
+    published |= {f"nomosaurus-{__version__}-py3-none-any.whl"}
+    assert {*call["argv"][-7:]} == published
     (notes,) = call["files"].values()
     assert "gh attestation verify" in notes
     assert "sha256sum --check" in notes

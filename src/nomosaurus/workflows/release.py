@@ -1,7 +1,10 @@
-"""What a release publishes: the model of this checkout, its card, its report and checksums."""
+"""What a release publishes: model, card, report, page, wheel and checksums of this checkout."""
 
 import hashlib
+import sys
+import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nomosaurus import __version__
 from nomosaurus.errors import ArtifactError
@@ -18,6 +21,7 @@ from nomosaurus.report.card import Origin, build_card, build_notes
 from nomosaurus.report.metrics import DETAILS, PREPARED, TRAINED
 from nomosaurus.tracking.lineage import changes, head
 from nomosaurus.tracking.lock import MODEL_FILE, hashes, locked_stages, model_at, stale
+from nomosaurus.tracking.programs import run
 
 MADE_BY = {
     MODEL_FILE: "train",
@@ -46,6 +50,30 @@ def releasable_commit() -> str:
             "them, then release"
         )
     return commit
+
+
+def build_wheel(commit: str) -> tuple[str, bytes]:
+    """The package of a commit, to be installed without a clone: the wheel's name and content.
+
+    It is built from what git holds, with the commit's time, so the bytes repeat.
+
+    Raises:
+        PipelineError: If it cannot be built.
+    """
+    with TemporaryDirectory() as folder:
+        archive, source = Path(folder, "source.tar"), Path(folder, "source")
+        run("git", "archive", "--output", str(archive), commit)
+        with tarfile.open(archive) as content:
+            content.extractall(source, filter="data")
+        quietly = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
+        run(
+            *(sys.executable, "-m", "pip", "wheel", *quietly, "--wheel-dir", folder, str(source)),
+            environment={
+                "SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", commit).strip()
+            },
+        )
+        (wheel,) = Path(folder).glob("*.whl")
+        return wheel.name, wheel.read_bytes()
 
 
 def write_release(folder: Path, repository: str) -> list[Path]:
@@ -99,6 +127,8 @@ def write_release(folder: Path, repository: str) -> list[Path]:
         "MODEL_CARD.md": card.encode(),
         SBOM.name: SBOM.read_bytes(),
     }
+    wheel, content = build_wheel(commit)
+    published[wheel] = content
     checksums = (
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in published.items()
     )
