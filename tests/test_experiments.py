@@ -22,10 +22,11 @@ def runs(folder: Path, *options: str) -> list[dict]:
 
 @pytest.mark.slowest
 def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_with(project):
-    (project / "mlflow.db").unlink()  # the three will make it, two of them at a time
+    cells = CELLS[1:]
+    (project / "mlflow.db").unlink()  # the two will make it at the same time
     network = Path("src/nomosaurus/model/network.py")
     queued = locked_code(YAML(typ="safe").load(project / "dvc.lock")["stages"])
-    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(CELLS)}"]
+    settings = ["-S", "seed=5", "-S", f"model.cell={','.join(cells)}"]
     succeed(project, "dvc", "exp", "run", "--queue", *settings)
     with (project / network).open("a") as file:
         file.write('raise ImportError("edited after queueing")\n')
@@ -38,9 +39,9 @@ def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_wi
             time.sleep(1)
     finally:
         succeed(project, "dvc", "queue", "stop", "--kill")
-    assert status.count("Success") == 3, status
+    assert status.count("Success") == 2, status
     logs = [path.read_text() for path in project.glob(".dvc/tmp/exps/run/*/*.out")]
-    assert len(logs) == 3
+    assert len(logs) == 2
     assert not any("warning: MLflow" in log or "locked" in log for log in logs)
     (project / network).write_bytes(
         (project / network)
@@ -48,7 +49,7 @@ def test_queued_experiments_are_all_recorded_each_with_the_code_it_was_queued_wi
         .replace(b'raise ImportError("edited after queueing")\n', b"")
     )
     found = runs(project)
-    assert sorted(run["cell"] for run in found) == sorted(CELLS)
+    assert sorted(run["cell"] for run in found) == sorted(cells)
     for run in found:
         assert run["state"] == "FINISHED"
         assert run["perplexity"] > 1

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,20 @@ def log_lines() -> list[dict]:
 
 def promote_file(run, name: str):
     return run("--model", f"{name}.safetensors")
+
+
+def test_a_model_is_found_by_its_address_in_mlflow(run, request):
+    def info(model: str) -> str:
+        result = CliRunner().invoke(app, ["info", "--model", model])
+        assert result.exit_code == 0, result.output
+        return re.search("[0-9a-f]{64}", result.stdout).group()
+
+    promote_file(run, "plain")
+    address = f"models:/{request.node.originalname}"
+    assert info(f"{address}@champion") == info(f"{address}/1") == info("plain.safetensors")
+    result = CliRunner().invoke(app, ["info", "--model", f"{address}@nobody"])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_first_is_promoted_and_a_better_one_takes_its_place(run, client):

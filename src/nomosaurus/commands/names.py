@@ -1,9 +1,11 @@
 """`generate`, `score`, `explain` and `info`: the commands that need one model file."""
 
+import atexit
 import csv
 import json
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, fields
@@ -27,6 +29,7 @@ from nomosaurus.errors import (
 )
 from nomosaurus.files import project_root
 from nomosaurus.params import MOST_SAMPLES, SampleSettings
+from nomosaurus.serving.addresses import fetch, is_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +42,12 @@ commands = typer.Typer(rich_markup_mode=None)
 
 DEFAULT_MODEL = Path("models/model.safetensors")
 ModelOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--model",
-        help="The model file; one file is the whole model.",
+        metavar="FILE|ADDRESS",
+        help="The model file, which is the whole model, or its address: https://..., or "
+        "models:/NAME@champion in MLflow.",
         show_default=f"the project's {DEFAULT_MODEL.as_posix()}",
     ),
 ]
@@ -422,14 +427,14 @@ def info(model: ModelOption = None) -> None:
     """Show what a model file holds and how it was trained."""
     from nomosaurus.tracking.lineage import file_sha256
 
-    model = _model_file(model)
-    trained = _load(model)
+    path = _model_file(model)
+    trained = _load(str(path))
     recipe, mixture = trained.recipe, trained.mixture
     vocabulary = trained.vocabulary
     console = shown.console()
     rows = {
-        "file": f"{model} ({model.stat().st_size:,} bytes)",
-        "sha256": file_sha256(model),
+        "file": f"{model or path} ({path.stat().st_size:,} bytes)",
+        "sha256": file_sha256(path),
         "networks": f"{recipe.model.members} {recipe.model.cell}, hidden_size "
         f"{recipe.model.hidden_size}, num_layers {recipe.model.num_layers}, "
         f"{mixture.num_parameters:,} parameters in all",
@@ -457,24 +462,35 @@ def info(model: ModelOption = None) -> None:
     console.print(shown.pairs(rows))
 
 
-def _model_file(path: Path | None) -> Path:
-    """The model file that is meant: the one given, or the one in this folder, or the project's."""
-    if path or DEFAULT_MODEL.is_file():
-        return path or DEFAULT_MODEL
+def _model_file(model: str | None) -> Path:
+    """The model file that is meant: the one given, or the one in this folder, or the project's.
+
+    What an address names is downloaded, and kept until this process ends.
+    """
+    if model and is_address(model):
+        folder = tempfile.TemporaryDirectory()
+        atexit.register(folder.cleanup)
+        return fetch(model, Path(folder.name))
+    if model or DEFAULT_MODEL.is_file():
+        return Path(model) if model else DEFAULT_MODEL
     try:
         return Path(os.path.relpath(project_root() / DEFAULT_MODEL))
     except PipelineError as error:
         raise ModelFileError(f"{error}, or give --model") from None
 
 
-def _load(path: Path | None) -> "TrainedModel":
+def _load(model: str | None) -> "TrainedModel":
     from torch import set_num_threads
 
     from nomosaurus.model.file import load_model
 
-    model = load_model(_model_file(path))
-    set_num_threads(model.recipe.train.num_threads)  # as in the stages, for the same names
-    return model
+    path = _model_file(model)
+    try:
+        trained = load_model(path)
+    except ModelFileError as error:
+        raise ModelFileError(str(error).replace(str(path), model or str(path))) from None
+    set_num_threads(trained.recipe.train.num_threads)  # as in the stages, for the same names
+    return trained
 
 
 def _writer(

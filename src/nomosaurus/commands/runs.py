@@ -9,7 +9,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from nomosaurus.commands import shown
-from nomosaurus.commands.names import DEFAULT_MODEL, ModelOption
+from nomosaurus.commands.names import DEFAULT_MODEL
 from nomosaurus.errors import one_line_errors
 from nomosaurus.files import in_project
 
@@ -173,7 +173,7 @@ def promote(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the verdict here, as Markdown.")
     ] = None,
-    model: ModelOption = None,
+    model: Annotated[Path, typer.Option(help="The model file, which has a run.")] = DEFAULT_MODEL,
 ) -> None:
     """Make this checkout's model the champion, which is served, if it earns it.
 
@@ -207,7 +207,7 @@ def promote(
         return
     set_num_threads(params.train.num_threads)
     verdict = registry.promote(
-        model or DEFAULT_MODEL,
+        model,
         Path("data/prepared"),
         params,
         log,
