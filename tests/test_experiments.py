@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,9 @@ def test_a_new_store_is_filled_from_git_and_dvc(project):
     for name in ("metrics/evaluate.json", "plots/evaluate/unrolled.svg", "samples/names.csv"):
         kept = name.removeprefix("plots/evaluate/")  # pictures are at the top
         assert (place / kept).read_bytes() == (project / name).read_bytes()
+    with closing(sqlite3.connect(project / "mlflow.db")) as store:
+        times = store.execute("SELECT start_time, end_time FROM runs").fetchall()
+    assert all(start == end for start, end in times), times  # not from the commit until today
     assert "has its run" in succeed(project, "nomosaurus", "backfill")
     assert len(runs(project)) == 2
 

@@ -77,6 +77,7 @@ class ModelRun(Watcher):
         self._sender: Sender | None = None
         self._next_send = 0.0
         self._has_failed = False
+        self._at = {"time": origin.milliseconds} if origin.milliseconds else {}
         tags = commit_tags(origin.commit, dirty=bool(origin.patch)) | {
             "mlflow.source.name": f"pipeline/{stage}.py",
             "mlflow.source.type": "LOCAL",
@@ -91,7 +92,7 @@ class ModelRun(Watcher):
             name=name,
             tags={tag: value for tag, value in tags.items() if value},
             inputs=_datasets(stages),
-            **({"time": origin.milliseconds} if origin.milliseconds else {}),
+            **self._at,
         )
         first, *others = [flat(recipe.model_dump()) for recipe in recipes]
         agreed = {
@@ -186,8 +187,11 @@ class ModelRun(Watcher):
         self._journal.add("metrics", values=usage(), step=int(time.time()))
 
     def end(self, status: str) -> bool:
-        """Send the rest, and end the run; whether MLflow has all, or the journal what it lacks."""
-        self._journal.add("end", status=status)
+        """Send the rest, and end the run; whether MLflow has all, or the journal what it lacks.
+
+        A run that is made afterwards ends when it began: how long it took is not known any more.
+        """
+        self._journal.add("end", status=status, **self._at)
         self._send()
         if self._has_failed:
             self._journal.close()
