@@ -165,15 +165,22 @@ def test_the_way_from_the_first_page_leads_to_the_comparison(page, visit):
     opened.value.close()
 
 
-def test_the_run_list_says_what_differs_and_who_is_champion(page, visit):
+def test_the_run_list_says_what_differs_and_who_is_champion(page, visit, photograph):
     said = visit(VIEW, *NAMES, "verdict")
-    columns = ("verdict", "data.path", "perplexity", "gain_nats", "model.cell", "model.hidden_size")
+    columns = ("perplexity", "gain_nats", "verdict", "data.path", "model.cell", "model.hidden_size")
     headers = [
         page.get_by_role("columnheader").filter(has_text=re.compile(f"^{column}$")).last
         for column in columns
     ]
     places = [header.bounding_box()["x"] for header in headers]
     assert places == sorted(places)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_timeout(500)
+    for header in headers[:4]:  # all of it on a small screen too
+        box = header.bounding_box()
+        assert box["x"] + box["width"] <= 1280
+    photograph("run_list_1280")
+    page.set_viewport_size(SIZE)
     best_first = ("lstm-48-dinosaurs", "gru-24-dinosaurs", "rnn-8-dinosaurs")
     places = [page.get_by_text(name).first.bounding_box()["y"] for name in best_first]
     assert places == sorted(places)

@@ -43,7 +43,7 @@ STORES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slowest)]
 TEST = ["nana", "alla", "aena", "lana", "nela", "abana", "balna", "anala", "enala", "alana"]
 FIGURES = {"gain_nats": 0.1, "novelty": 0.9, "validity": 0.99, "uniqueness_at_10k": 0.9}
 GRADES = {"worse": -1.0, "plain": 0.0, "better": 0.7, "best": 1.4}
-GRADES |= {"dirty": 1.1, "copying": 1.3}
+GRADES |= {"dirty": 1.1, "losing": 1.2, "copying": 1.3}
 """How much each model prefers the a, which TEST is full of."""
 
 
@@ -375,15 +375,15 @@ def test_a_dirty_run_is_refused(run, client):
 
 
 @pytest.mark.parametrize(
-    ("figure", "value", "reason"),
+    ("grade", "figure", "value", "reason"),
     [
-        ("novelty", 0.05, "novelty is 0.0500, below promote.min_novelty"),
-        ("gain_nats", -0.177, "gain_nats is -0.1770, below promote.min_gain_nats, 0"),
+        ("copying", "novelty", 0.05, "novelty is 0.0500, below promote.min_novelty"),
+        ("losing", "gain_nats", -0.177, "gain_nats is -0.1770, below promote.min_gain_nats, 0"),
     ],
 )
-def test_figures_below_a_floor_are_refused(run, figure, value, reason):
-    log_run(figure, FIGURES | {figure: value})
-    code, out, _ = promote_file(run, figure)
+def test_figures_below_a_floor_are_refused(run, grade, figure, value, reason):
+    log_run(grade, FIGURES | {figure: value})
+    code, out, _ = promote_file(run, grade)
     assert code == 3
     assert reason in out
 
