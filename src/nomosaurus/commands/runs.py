@@ -173,7 +173,12 @@ def promote(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the verdict here, as Markdown.")
     ] = None,
-    model: Annotated[Path, typer.Option(help="The model file, which has a run.")] = DEFAULT_MODEL,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model file, which has a run.", show_default=DEFAULT_MODEL.as_posix()
+        ),
+    ] = None,
 ) -> None:
     """Make this checkout's model the champion, which is served, if it earns it.
 
@@ -207,7 +212,7 @@ def promote(
         return
     set_num_threads(params.train.num_threads)
     verdict = registry.promote(
-        model,
+        model or DEFAULT_MODEL,
         Path("data/prepared"),
         params,
         log,
