@@ -290,7 +290,6 @@ def test_the_quick_tests_run_as_ci_calls_them(checked):
     # One Python of three, one file of all. The jobs "lint" and "test" call make, as people do.
     settings = {"matrix": {"os": "ubuntu-latest", "python": "3.11"}}
     settings["environment"] = {"PYTEST_ADDOPTS": "tests/names/test_vocabulary.py"}
-    settings["environment"]["UV_OFFLINE"] = "1"  # so pip finds all installed, as it is here
     run = pull_request(checked[0], 7, "unit", **settings)
     assert run.jobs["unit"].outcome == "success", run.log
 
