@@ -57,7 +57,8 @@ def test_pictures_say_what_they_show(tmp_path, cell):
     for word in ("W_ax", "W_aa", "W_ya", "xₜ", "aₜ", "a₀ = 0", "yₜ = softmax", "start", "end"):
         assert word in unrolled
     assert sum(bool(re.search(r"\d%", text)) for text in unrolled) == 3 * 7  # three a step
-    compact = " ".join(texts(tmp_path / "compact.svg"))
+    words = texts(tmp_path / "compact.svg")
+    compact = " ".join(words)
     gates = GATES[cell]
     vocab_size = make_model().vocabulary.size
     for matrix in (
@@ -76,7 +77,7 @@ def test_pictures_say_what_they_show(tmp_path, cell):
     for gate in GATE_NAMES[cell]:
         assert gate.split()[0] in compact
     for character in make_model().vocabulary.characters:  # below W_ax and beside W_ya
-        assert texts(tmp_path / "compact.svg").count(character) >= 2
+        assert words.count(character) >= 2
 
 
 def drawn(axes) -> np.ndarray:

@@ -29,14 +29,18 @@ def generate(model: str):
     return CliRunner().invoke(app, ["generate", "-n", "5", "--no-new", "--model", model])
 
 
+def info(model: str):
+    return CliRunner().invoke(app, ["info", "--model", model])
+
+
 def test_a_model_on_the_web_writes_the_names_of_its_file(web):
     address, folder = web
     save_model(folder / "m.safetensors", make_model())
     here, there = generate(str(folder / "m.safetensors")), generate(f"{address}/m.safetensors")
     assert here.exit_code == there.exit_code == 0, there.output
     assert here.stdout == there.stdout != ""
-    info = CliRunner().invoke(app, ["info", "--model", f"{address}/m.safetensors"])
-    assert f"{address}/m.safetensors" in info.stdout.replace("\n", "")
+    said = info(f"{address}/m.safetensors")
+    assert f"{address}/m.safetensors" in said.stdout.replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -53,11 +57,12 @@ def test_what_is_no_model_there_is_one_line_that_names_the_address(web, path, re
     save_model(folder / "m.safetensors", make_model())
     content = (folder / "m.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
-    result = generate(f"{address}/{path}")
-    assert result.exit_code == 1
-    (line,) = result.stderr.splitlines()
-    assert reason.format(address=address) in line
-    assert "/tmp" not in line
+    for command in (generate, info):
+        result = command(f"{address}/{path}")
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert reason.format(address=address) in line
+        assert "/tmp" not in line
 
 
 @pytest.mark.parametrize(

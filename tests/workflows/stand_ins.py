@@ -58,7 +58,7 @@ elif action == "actions/cache/restore":
         copy((exact or alike)[-1], paths[0])
 elif action == "actions/attest":
     for line in inputs["subject-path"].split():
-        if not list(workspace.glob(line)):
+        if not any(path.is_file() for path in workspace.glob(line)):
             sys.exit(f"{line} is not there to attest")
 elif action not in ("actions/checkout", "actions/cache/save"):
     sys.exit(f"there is no stand-in for {action}")

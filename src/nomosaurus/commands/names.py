@@ -427,8 +427,7 @@ def info(model: ModelOption = None) -> None:
     """Show what a model file holds and how it was trained."""
     from nomosaurus.tracking.lineage import file_sha256
 
-    path = _model_file(model)
-    trained = _load(str(path))
+    path, trained = _read(model)
     recipe, mixture = trained.recipe, trained.mixture
     vocabulary = trained.vocabulary
     console = shown.console()
@@ -480,6 +479,11 @@ def _model_file(model: str | None) -> Path:
 
 
 def _load(model: str | None) -> "TrainedModel":
+    return _read(model)[1]
+
+
+def _read(model: str | None) -> tuple[Path, "TrainedModel"]:
+    """The model that is meant, and the file it was read from."""
     from torch import set_num_threads
 
     from nomosaurus.model.file import load_model
@@ -490,7 +494,7 @@ def _load(model: str | None) -> "TrainedModel":
     except ModelFileError as error:
         raise ModelFileError(str(error).replace(str(path), model or str(path))) from None
     set_num_threads(trained.recipe.train.num_threads)  # as in the stages, for the same names
-    return trained
+    return path, trained
 
 
 def _writer(

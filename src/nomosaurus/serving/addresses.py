@@ -1,6 +1,5 @@
 """A model file by its address: on the web, as a release has it, or in MLflow's registry."""
 
-import os
 import shutil
 from http.client import HTTPException
 from pathlib import Path
@@ -50,24 +49,24 @@ def fetch(address: str, folder: Path) -> Path:
 
 
 def _from_mlflow(address: str, folder: Path) -> Path:
-    from nomosaurus.tracking.store import SETTINGS, failures_in_one_line, is_local
+    from nomosaurus.tracking.store import choose_store, failures_in_one_line, is_local
 
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
     with failures_in_one_line():
-        import mlflow
-
-        if is_local():
-            database = main_checkout() / "mlflow.db"
-            if not database.is_file():
-                raise ModelFileError(
-                    f'{address}: there is no {database}; run "make repro", or set '
-                    "MLFLOW_TRACKING_URI to your team's server"
-                )
-            mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it; it is the user's to set
-        downloaded = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
-    path = next(iter(downloaded.rglob("*.safetensors")), None)
+        if is_local() and not (database := main_checkout() / "mlflow.db").is_file():
+            raise ModelFileError(
+                f'{address}: there is no {database}; run "make repro", or set '
+                "MLFLOW_TRACKING_URI to your team's server"
+            )
+        choose_store()
+        path = download(address, folder)
     if path is None:
         raise ModelFileError(f"{address} holds no model of Nomosaurus")
     return path
+
+
+def download(uri: str, folder: Path) -> Path | None:
+    """The model file among the artifacts that MLflow keeps at an address, if there is one."""
+    import mlflow
+
+    downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    return next(iter(downloaded.rglob("*.safetensors")), None)

@@ -27,6 +27,7 @@ from nomosaurus.model.file import load_held_out, load_model
 from nomosaurus.model.trained import TrainedModel
 from nomosaurus.params import Params
 from nomosaurus.report.templates import code
+from nomosaurus.serving.addresses import download
 from nomosaurus.serving.promotion import Challenger, Check, Verdict, Version, decide
 from nomosaurus.tracking.lineage import file_sha256
 from nomosaurus.tracking.store import (
@@ -141,12 +142,8 @@ class Registry:
 
     def load(self, version: Version) -> TrainedModel:
         """A version's model, from MLflow's artifacts; its content is checked."""
-        import mlflow
-
         with failures_in_one_line(), tempfile.TemporaryDirectory() as folder:
-            uri = f"models:/{self.name}/{version.number}/artifacts"
-            downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-            path = next(iter(downloaded.rglob("*.safetensors")), None)
+            path = download(f"models:/{self.name}/{version.number}/artifacts", Path(folder))
             if path is None or file_sha256(path) != version.model_sha256:
                 raise RegistryError(
                     f"the artifacts of {self.name} version {version.number} do not hold the model "

@@ -40,27 +40,38 @@ LOCKED_SECONDS = 3  # to wait for another program that has mlflow.db itself lock
 LOCK_SECONDS = 15  # to wait for another process that writes to the store in this folder
 
 
-def open_store(experiment: str = EXPERIMENT) -> str:
-    """Choose the store, make it and the experiment where they do not exist yet; returns its id."""
+def choose_store() -> None:
+    """Point MLflow to the store: MLFLOW_TRACKING_URI, else mlflow.db in the main checkout."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    database = main_checkout() / "mlflow.db"
-    if is_local() and database.exists():
-        with one_at_a_time():  # another process may be making its tables
-            _check(database)
-    elif is_local():
-        print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
+    local = is_local()
+    address = _local_store() if local else os.environ["MLFLOW_TRACKING_URI"]
     import mlflow
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    artifacts = None
-    if is_local():
-        mlflow.set_tracking_uri(f"sqlite:///{database.as_posix()}")
+    mlflow.set_tracking_uri(address)
+    if local:
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it; it is the user's to set
-        artifacts = (main_checkout() / "mlartifacts").as_uri()
+
+
+def _local_store() -> str:
+    """The address of mlflow.db in the main checkout, which can be used or is still to be made."""
+    database = main_checkout() / "mlflow.db"
+    if database.exists():
+        with one_at_a_time():  # another process may be making its tables
+            _check(database)
     else:
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        print("MLflow: creating the store mlflow.db, once (about ten seconds)", file=sys.stderr)
+    return f"sqlite:///{database.as_posix()}"
+
+
+def open_store(experiment: str = EXPERIMENT) -> str:
+    """Choose the store, make it and the experiment where they do not exist yet; returns its id."""
+    choose_store()
+    import mlflow
+
+    artifacts = (main_checkout() / "mlartifacts").as_uri() if is_local() else None
     with one_at_a_time():
         if mlflow.get_experiment_by_name(experiment) is None:
             with made_by_another():
